@@ -1,0 +1,127 @@
+"""Exact scores: a Gaussian mixture stays one under every Gaussian process."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scoresde.errors import InputError
+from scoresde.noise import Noise
+from scoresde.score import Cond, GaussianPrediction, ScoreModel
+from scoresde.sde.base import GaussianSDE, Process
+from scoresde.tensor import expand
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(ScoreModel):
+    """The exact score model of data p_0 = Σ_k w_k N(m_k, C_k): p_t = Σ_k w_k N(α m_k, α² C_k + s² I).
+
+    Args:
+        sde: the process.
+        means: m_k, shape (K, *shape).
+        covs: C_k over the D = prod(shape) coordinates: shape (K,) for multiples of the identity, (K, D) for diagonals,
+            (K, D, D) in full. Zero is allowed: a point.
+        weights: w_k > 0, shape (K,), equal by default; they are normalised.
+
+    Raises:
+        InputError: for a process without a Gaussian kernel, shapes that do not fit, a covariance that is not one.
+
+    Source: Bishop 2006, "Pattern recognition and machine learning", eq. 2.113–2.117.
+    """
+
+    _means: Tensor
+    _variances: Tensor
+    _basis: Tensor | None
+    _log_weights: Tensor
+
+    def __init__(
+        self, sde: Process, means: Tensor, covs: Tensor | float | Sequence[float], weights: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        if not isinstance(sde, GaussianSDE):
+            raise InputError(f"GaussianMixture needs a GaussianSDE; {type(sde).__name__} is not one: try sde=vp")
+        self.sde: GaussianSDE = sde
+        self.shape = tuple(means.shape[1:])
+        count, size = means.shape[0], math.prod(self.shape)
+        dtype = means.dtype
+        covs = torch.as_tensor(covs, dtype=torch.float64, device=means.device)
+        covs = covs.expand(count) if covs.ndim == 0 else covs
+        weights = torch.ones(count) if weights is None else weights
+        if tuple(covs.shape) not in {(count,), (count, size), (count, size, size)}:
+            raise InputError(
+                f"covs of shape {tuple(covs.shape)} do not fit {count} means of {size} coordinates: "
+                f"they must have shape ({count},), ({count}, {size}) or ({count}, {size}, {size})"
+            )
+        if weights.shape != (count,) or not (weights > 0).all():
+            raise InputError(f"weights must be {count} numbers > 0, one for each mean, not {weights.tolist()}")
+        basis = None
+        if covs.ndim == 3:
+            if not torch.allclose(covs, covs.mT):
+                raise InputError("covs must be symmetric")
+            variances, basis = torch.linalg.eigh(covs)
+            variances = variances.where(variances.abs() > 1e-12 * variances.amax(), 0)
+        else:
+            variances = covs if covs.ndim == 2 else covs[:, None].expand(count, size)
+        if not (variances >= 0).all():
+            raise InputError(f"covs must be positive semidefinite; the least eigenvalue is {variances.min().item():.3g}")
+        self.register_buffer("_means", means.flatten(1))
+        self.register_buffer("_variances", variances.to(dtype))
+        self.register_buffer("_basis", None if basis is None else basis.to(dtype))
+        self.register_buffer("_log_weights", weights.double().div(weights.sum()).log().to(means))
+
+    def _posterior(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """E[x_0 | x, k], shape (B, K, D), and log w_k p_t(x | k), shape (B, K)."""
+        means, variances = self._means.to(x.dtype), self._variances.to(x.dtype)
+        alpha, std = (c.reshape(-1, 1, 1).to(x.dtype) for c in (alpha, std))
+        offset = self._rotate(x.flatten(1)[:, None, :] - alpha * means, back=False)
+        spread = alpha**2 * variances + std**2
+        clean = means + self._rotate(alpha * variances / spread * offset, back=True)
+        log_density = -0.5 * (offset**2 / spread + (2 * math.pi * spread).log()).sum(-1)
+        return clean, self._log_weights.to(x.dtype) + log_density
+
+    def _rotate(self, rows: Tensor, *, back: bool) -> Tensor:
+        """Rows (B, K, D) into the eigenbases of the covariances, or back."""
+        if self._basis is None:
+            return rows
+        basis = self._basis.to(rows.dtype)
+        return torch.einsum("bki,kij->bkj", rows, basis.mT if back else basis)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> GaussianPrediction:
+        """The exact prediction: x_0 is the posterior mean.
+
+        Args:
+            x: noisy data, shape (B, *shape).
+            t: time, shape () or (B,).
+            cond: not used.
+        """
+        alpha, std = self.sde.alpha(t), self.sde.std(t)
+        clean, joint = self._posterior(x, alpha, std)
+        x0 = (joint.softmax(1)[..., None] * clean).sum(1).reshape(x.shape)
+        return GaussianPrediction(x, x0, expand(alpha, x), expand(std, x))
+
+    def log_prob(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """log p_t(x), or log p_0(x) without a time: shape (B,), in nats.
+
+        Args:
+            x: shape (B, *shape).
+            t: time, shape () or (B,).
+        """
+        one = torch.ones((), dtype=torch.float64)
+        alpha, std = (one, one * 0) if t is None else (self.sde.alpha(t), self.sde.std(t))
+        return self._posterior(x, alpha, std)[1].logsumexp(1)
+
+    def draw(self, noise: Noise, t: Tensor | None = None) -> Tensor:
+        """Samples of p_0, or of p_t: shape (B, *shape) where the noise's is.
+
+        Args:
+            noise: random numbers for (B, *shape).
+            t: time, shape ().
+        """
+        edges = self._log_weights.exp().cumsum(0)[:-1].double()
+        k = torch.searchsorted(edges, noise.uniform(()))
+        z = self._variances[k].sqrt() * noise.normal().flatten(1)
+        z = z if self._basis is None else torch.einsum("bij,bj->bi", self._basis[k], z)
+        x0 = (self._means[k] + z).reshape(noise.shape).to(noise.dtype)
+        return x0 if t is None else self.sde.perturb(x0, t, noise.normal())

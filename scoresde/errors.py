@@ -1,0 +1,44 @@
+"""What a user did wrong, in one sentence."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+__all__ = ["InputError", "nearest", "check"]
+
+
+class InputError(ValueError):
+    """Bad input: the message is one sentence that names what was got, what was wanted and the way out."""
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """What exists, and which of it the user probably meant.
+
+    Args:
+        word: what was asked for.
+        options: the names that exist.
+
+    Returns:
+        ``"did you mean vp? (there are: edm, ve, vp)"``, without the question where nothing is close.
+    """
+    names = sorted(options)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    there = f"there are: {', '.join(names)}" if names else "there are none"
+    return f"did you mean {close[0]}? ({there})" if close else there
+
+
+def check(owner: object, field: str, ok: bool, want: str) -> None:
+    """Refuse a component's field.
+
+    Args:
+        owner: the component, a dataclass instance.
+        field: the field's name.
+        ok: whether the value is right; a number that is NaN is refused whatever ``ok`` says.
+        want: what would be right: ``"a number > 0"``.
+
+    Raises:
+        InputError: ``VP.beta_min = -1.0, but it must be a number > 0``.
+    """
+    value = getattr(owner, field)
+    if not ok or (isinstance(value, float) and math.isnan(value)):
+        raise InputError(f"{type(owner).__name__}.{field} = {value!r}, but it must be {want}")

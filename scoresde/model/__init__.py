@@ -1,0 +1,5 @@
+"""Networks, blind to SDEs."""
+
+from scoresde.model.base import Network
+
+__all__ = ["Network"]

@@ -1,0 +1,3 @@
+"""What networks are made of."""
+
+__all__: list[str] = []

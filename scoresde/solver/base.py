@@ -1,0 +1,165 @@
+"""What a solver is: a way from one end of a grid of times to the other."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from scoresde.errors import InputError
+from scoresde.noise import Noise
+from scoresde.reverse import Reverse
+from scoresde.score import GaussianPrediction
+from scoresde.sde.base import SDE, GaussianSDE
+
+__all__ = ["Solver", "State", "StepSolver", "Transitions", "falling", "predict", "transitions"]
+
+State = Any
+"""What a step hands to the next: coefficients of the grid, history."""
+
+
+class Solver(ABC):
+    """Integrates an SDE along a grid of times, in either direction. Solvers keep no state and can be reused.
+
+    A solver says once what it needs and what it promises:
+
+    - ``needs``: the class that the SDE must be of. `SDE` is any, also a forward process; `Reverse` is one with a score;
+      a class of `Process` stands for the reverse of such a process.
+    - ``order``: p, where the error on an ODE falls as stepᵖ; None for a solver that always draws noise.
+    - ``weak_order``: the same for the law of the samples of an SDE; None for a solver that draws no noise, 0 where
+      the error is set by something else than the grid.
+    - ``adaptive``: whether it chooses its own steps, so that the grid only says where to report.
+    """
+
+    needs: ClassVar[type] = SDE
+    order: ClassVar[int | None] = None
+    weak_order: ClassVar[int | None] = None
+    adaptive: ClassVar[bool] = False
+    eta: float = 0.0
+    """η of the `Reverse` that the solver is meant for: 0 is the probability-flow ODE, 1 the reverse SDE."""
+
+    @abstractmethod
+    def nfe(self, steps: int) -> int | None:
+        """Network evaluations that a grid of so many steps takes; None where the solver decides for itself."""
+
+    @abstractmethod
+    def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go along the grid.
+
+        Args:
+            sde: what to integrate, forward or `Reverse`.
+            x: the state at ts[0], shape (B, ...).
+            ts: times, shape (steps + 1,), float64 on the CPU; falling to sample, rising to noise.
+            noise: random numbers; by default of a seed that torch's global generator draws.
+
+        Yields:
+            Each time and the state there, ts[0] and x first.
+
+        Raises:
+            InputError: before the first step, for an SDE that is not what the solver needs.
+        """
+
+    def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
+        """The state at ts[-1], the shape of x. Arguments and errors are those of `iterate`."""
+        end = x
+        for _, end in self.iterate(sde, x, ts, noise):
+            pass
+        return end
+
+    def check(self, sde: SDE) -> None:
+        """Refuse an SDE that the solver cannot integrate.
+
+        Raises:
+            InputError: ``DDIM needs a GaussianSDE; DoubleWell is not one: try solver=euler_maruyama``.
+        """
+        name = type(self).__name__
+        if self.needs is SDE:
+            return
+        if not isinstance(sde, Reverse):
+            raise InputError(f"{name} needs a score, and {type(sde).__name__} has none: try solver=euler_maruyama")
+        process = sde.model.sde
+        if not isinstance(process, self.needs) and self.needs is not Reverse:
+            needs = self.needs.__name__
+            raise InputError(
+                f"{name} needs a {needs}; {type(process).__name__} is not one: try solver=euler_maruyama"
+            )
+
+
+class StepSolver(Solver):
+    """A solver that takes one step from each time of the grid to the next."""
+
+    cost: ClassVar[int] = 1
+    """Network evaluations a step."""
+
+    def nfe(self, steps: int) -> int | None:
+        """``cost`` times the steps."""
+        return self.cost * steps
+
+    def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
+        """What the first step is handed: coefficients of the whole grid, in float64, made once."""
+        return None
+
+    @abstractmethod
+    def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
+        """Go from t to s.
+
+        Args:
+            sde: what to integrate.
+            x: the state at t, shape (B, ...).
+            t, s: where from and where to, shape (), float64 on the CPU.
+            noise: random numbers.
+            state: what `init` or the step before returned.
+
+        Returns:
+            The state at s, the shape of x, and what the next step is handed.
+        """
+
+    def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Step along the grid; see `Solver.iterate`."""
+        self.check(sde)
+        if noise is None:
+            noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
+        state = self.init(sde, x, ts)
+        yield ts[0], x
+        for t, s in zip(ts[:-1], ts[1:], strict=True):
+            x, state = self.step(sde, x, t, s, noise, state)
+            yield s, x
+
+
+class Transitions(NamedTuple):
+    """The forward kernel x_t = r x_s + √fresh ε between neighbours of a falling grid: float64, shape (steps,) each."""
+
+    alpha: Tensor
+    """α_s."""
+    var: Tensor
+    """s_s²."""
+    var_before: Tensor
+    """s_t²."""
+    ratio: Tensor
+    """r = α_t/α_s."""
+    fresh: Tensor
+    """The variance that the process adds from s to t, s_t² − r² s_s²; negative on a rising grid."""
+
+
+def transitions(sde: SDE, ts: Tensor) -> Transitions:
+    """The kernel of each step of a grid, for the reverse of a Gaussian process."""
+    process = cast(GaussianSDE, cast(Reverse, sde).model.sde)
+    alpha, var = process.alpha(ts), process.var(ts)
+    ratio = alpha[:-1] / alpha[1:]
+    return Transitions(alpha[1:], var[1:], var[:-1], ratio, var[:-1] - ratio**2 * var[1:])
+
+
+def falling(solver: Solver, ts: Tensor) -> None:
+    """Refuse a grid along which noise would have to be taken back.
+
+    Raises:
+        InputError: for a rising grid.
+    """
+    if not (ts.diff() < 0).all():
+        raise InputError(f"{type(solver).__name__} with noise only samples, from t_max down: the times must fall")
+
+
+def predict(sde: SDE, x: Tensor, t: Tensor) -> GaussianPrediction:
+    """What the model of a Gaussian reverse says of x at t: one network evaluation."""
+    return cast(GaussianPrediction, cast(Reverse, sde).predict(x, t))

@@ -1,0 +1,94 @@
+"""The probability-flow ODE by torchdiffeq: dopri5 and its other adaptive and fixed methods."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torchdiffeq import odeint
+from torchdiffeq._impl.odeint import SOLVERS
+from torchdiffeq._impl.solvers import AdaptiveStepsizeODESolver
+
+from scoresde.errors import InputError, check, nearest
+from scoresde.noise import Noise
+from scoresde.reverse import Reverse
+from scoresde.sde.base import SDE
+from scoresde.solver.base import Solver
+
+__all__ = ["ODE"]
+
+_METHODS = {name: method for name, method in SOLVERS.items() if name != "scipy_solver"}
+_STAGES = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
+
+
+@dataclass(frozen=True)
+class ODE(Solver):
+    """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0.
+
+    An adaptive method chooses its steps, one size for the whole batch; the grid says where to report. A fixed one steps
+    along the grid.
+
+    Args:
+        method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint, heun2,
+            heun3, rk4, explicit_adams, implicit_adams (fixed).
+        rtol, atol: relative and absolute tolerance of adaptive methods, > 0.
+
+    Raises:
+        InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
+
+    Source: Song et al. 2021, section 4.3; Dormand & Prince 1980 (dopri5).
+    """
+
+    method: str = "dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse what torchdiffeq would only refuse later."""
+        if self.method not in _METHODS:
+            raise InputError(f"ODE.method = {self.method!r} is not one of torchdiffeq's: {nearest(self.method, _METHODS)}")
+        check(self, "rtol", 0 < self.rtol < float("inf"), "a number > 0")
+        check(self, "atol", 0 < self.atol < float("inf"), "a number > 0")
+
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]
+        """Whether the method chooses its steps."""
+        return issubclass(_METHODS[self.method], AdaptiveStepsizeODESolver)
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        """The method's."""
+        return int(_METHODS[self.method].order)
+
+    def nfe(self, steps: int) -> int | None:
+        """A fixed Runge–Kutta method's stages times the steps."""
+        return _STAGES[self.method] * steps if self.method in _STAGES else None
+
+    def check(self, sde: SDE) -> None:
+        """Refuse noise."""
+        if not sde.deterministic:
+            wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
+            raise InputError(f"ODE integrates no noise: it needs {wants}, or try solver=euler_maruyama")
+
+    def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Solve once, then report; see `Solver.iterate`."""
+        yield from zip(ts, self._odeint(sde, x, ts), strict=True)
+
+    def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
+        """The state at ts[-1]; an adaptive method reports nowhere else."""
+        return self._odeint(sde, x, ts[[0, -1]] if self.adaptive else ts)[-1]
+
+    def _odeint(self, sde: SDE, x: Tensor, ts: Tensor) -> Tensor:
+        self.check(sde)
+        low, high = ts.min().item(), ts.max().item()
+        # adaptive steps would look beyond the last time, where a variance may be negative
+        options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}
+        solution = odeint(
+            lambda t, y: sde.drift(y, t.clamp(low, high)),
+            x,
+            ts.to(x.device),
+            rtol=self.rtol,
+            atol=self.atol,
+            method=self.method,
+            options=options,
+        )
+        return solution  # type: ignore[no-any-return]

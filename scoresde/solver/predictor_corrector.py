@@ -1,0 +1,56 @@
+"""Predictor–corrector: a step of a solver, then Langevin dynamics where it arrived."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from scoresde.noise import Noise
+from scoresde.registry import nested
+from scoresde.sde.base import SDE
+from scoresde.solver.base import State, StepSolver
+
+__all__ = ["PredictorCorrector"]
+
+
+@dataclass(frozen=True)
+class PredictorCorrector(StepSolver):
+    """From t to s by the predictor, then the corrector at s.
+
+    Args:
+        predictor: any solver that steps: ``solver/predictor=euler_maruyama``, ``reverse_diffusion``, ``ancestral``, …
+        corrector: one that moves at s alone: ``solver/corrector=langevin`` or ``annealed_langevin``.
+
+    Raises:
+        InputError: where either cannot integrate the SDE.
+
+    Source: Song et al. 2021, "Score-based generative modeling through SDEs", algorithms 1 to 3.
+    """
+
+    weak_order = 0
+    predictor: StepSolver = nested("solver", "reverse_diffusion")
+    corrector: StepSolver = nested("solver", "langevin")
+
+    @property
+    def eta(self) -> float:  # type: ignore[override]
+        """The predictor's."""
+        return self.predictor.eta
+
+    def nfe(self, steps: int) -> int | None:
+        """The predictor's and the corrector's."""
+        predicting, correcting = self.predictor.nfe(steps), self.corrector.nfe(steps)
+        return None if predicting is None or correcting is None else predicting + correcting
+
+    def check(self, sde: SDE) -> None:
+        """Refuse what the predictor or the corrector refuses."""
+        self.predictor.check(sde)
+        self.corrector.check(sde)
+
+    def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
+        """The states of both."""
+        return self.predictor.init(sde, x, ts), self.corrector.init(sde, x, ts)
+
+    def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
+        """Predict, then correct."""
+        x, predicted = self.predictor.step(sde, x, t, s, noise, state[0])
+        x, corrected = self.corrector.step(sde, x, t, s, noise, state[1])
+        return x, (predicted, corrected)

@@ -1,0 +1,73 @@
+"""The probability-flow ODE by SciPy's solve_ivp, in float64 on the CPU: RK45, DOP853, LSODA, …"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from scoresde.errors import InputError, check
+from scoresde.noise import Noise
+from scoresde.reverse import Reverse
+from scoresde.sde.base import SDE
+from scoresde.solver.base import Solver
+
+__all__ = ["SolveIVP"]
+
+
+@dataclass(frozen=True)
+class SolveIVP(Solver):
+    """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0; the batch is one system of equations.
+
+    Args:
+        method: SciPy's: RK45, RK23, DOP853 (explicit), Radau, BDF, LSODA (stiff).
+        rtol, atol: relative and absolute tolerance, > 0.
+
+    Raises:
+        InputError: for an unknown method, a tolerance that is not positive, an SDE with noise, or steps that vanish.
+
+    Source: Song et al. 2021, section 4.3, whose code samples with RK45.
+    """
+
+    adaptive = True
+    method: Literal["RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA"] = "RK45"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse what SciPy would only refuse later."""
+        methods = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
+        check(self, "method", self.method in methods, f"one of {', '.join(methods)}")
+        check(self, "rtol", 0 < self.rtol < float("inf"), "a number > 0")
+        check(self, "atol", 0 < self.atol < float("inf"), "a number > 0")
+
+    def nfe(self, steps: int) -> None:
+        """The method decides."""
+
+    def check(self, sde: SDE) -> None:
+        """Refuse noise."""
+        if not sde.deterministic:
+            wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
+            raise InputError(f"SolveIVP integrates no noise: it needs {wants}, or try solver=euler_maruyama")
+
+    def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Solve once, then report; see `Solver.iterate`."""
+        from scipy.integrate import solve_ivp
+
+        self.check(sde)
+
+        def drift(t: float, y: Any) -> Any:
+            state = torch.from_numpy(y).reshape(x.shape).to(x)
+            return sde.drift(state, torch.tensor(t, dtype=torch.float64)).flatten().double().cpu().numpy()
+
+        start = x.flatten().double().cpu().numpy()
+        ends = (ts[0].item(), ts[-1].item())
+        with torch.no_grad():
+            found = solve_ivp(
+                drift, ends, start, method=self.method, t_eval=ts.numpy(), rtol=self.rtol, atol=self.atol
+            )
+        if not found.success:
+            raise InputError(f"SolveIVP stopped: {found.message}; loosen solver.rtol = {self.rtol}")
+        for t, y in zip(ts, found.y.T, strict=True):
+            yield t, torch.from_numpy(y.copy()).reshape(x.shape).to(x)

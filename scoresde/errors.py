@@ -4,11 +4,15 @@ import difflib
 import math
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest", "check"]
+__all__ = ["Diverged", "InputError", "check", "nearest"]
 
 
 class InputError(ValueError):
     """Bad input: the message is one sentence that names what was got, what was wanted and the way out."""
+
+
+class Diverged(RuntimeError):
+    """A run met numbers that are not finite: the message says where, and what is left of it."""
 
 
 def nearest(word: str, options: Iterable[str]) -> str:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from scoresde.errors import InputError, nearest
 
-__all__ = ["build", "component", "describe", "groups", "names", "nested", "publish", "summary"]
+__all__ = ["build", "component", "describe", "groups", "names", "nested", "nested_fields", "publish", "summary"]
 
 _packages = ["scoresde"]
+_SEVERAL = {"metric"}  # groups of which a command takes several at once: metric=[energy,mmd]
 
 
 def groups() -> list[str]:
@@ -61,6 +62,19 @@ def nested(group: str, default: str) -> Any:
     components of ``group`` that are of the field's type.
     """
     return dataclasses.field(default_factory=lambda: build(group, default), metadata={"group": group, "name": default})
+
+
+def nested_fields(group: str, name: str) -> dict[str, tuple[str, str]]:
+    """A component's `nested` fields, as {field: (group, default)}, read without importing it."""
+    found = {}
+    for node in ast.walk(ast.parse(_files(group)[name].read_text(encoding="utf-8"))):
+        match node:
+            case ast.AnnAssign(
+                target=ast.Name(id=field),
+                value=ast.Call(func=ast.Name(id="nested"), args=[ast.Constant(value=inside), ast.Constant(value=default)]),
+            ):
+                found[field] = (inside, default)
+    return found
 
 
 def build(group: str, spec: str | Mapping[str, Any], **supplied: Any) -> Any:
@@ -131,14 +145,15 @@ def publish(package: str | None = None) -> None:
             continue  # published below, by the component that holds it
         for name in names(group):
             cls = component(group, name)
-            store.store(group=group, name=name, node=_node(group, name, cls))
+            package = f"{group}.{name}" if group in _SEVERAL else None
+            store.store(group=group, name=name, node=_node(name, cls), package=package)
             for f in dataclasses.fields(cls):
                 if "group" in f.metadata:
                     inside = f.metadata["group"]
                     for option in names(inside):
                         other = component(inside, option)
                         if issubclass(other, _hints(cls)[f.name]) and other is not cls:
-                            store.store(group=f"{group}/{f.name}", name=option, node=_node(inside, option, other))
+                            store.store(group=f"{group}/{f.name}", name=option, node=_node(option, other))
 
 
 @cache
@@ -177,7 +192,7 @@ def _configurable(hint: Any) -> Any:
     return str if typing.get_origin(hint) is Literal else hint
 
 
-def _node(group: str, name: str, cls: type[Any]) -> type[Any]:
+def _node(name: str, cls: type[Any]) -> type[Any]:
     """The typed configuration of a component: its fields that have defaults."""
     hints = _hints(cls)
     entries: list[Any] = [("name", str, name)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 from torchdiffeq import odeint
+from torchdiffeq._impl.fixed_adams import AdamsBashforthMoulton
 from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.solvers import AdaptiveStepsizeODESolver
 
@@ -16,7 +17,12 @@ from scoresde.solver.base import Solver
 
 __all__ = ["ODE"]
 
-_METHODS = {name: method for name, method in SOLVERS.items() if name != "scipy_solver"}
+# its Adams methods take every step to be as long as the last, and are of order two or unstable on any other grid
+_METHODS = {
+    name: method
+    for name, method in SOLVERS.items()
+    if name != "scipy_solver" and not issubclass(method, AdamsBashforthMoulton)
+}
 _STAGES = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 
 
@@ -29,7 +35,7 @@ class ODE(Solver):
 
     Args:
         method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint, heun2,
-            heun3, rk4, explicit_adams, implicit_adams (fixed).
+            heun3, rk4 (fixed).
         rtol, atol: relative and absolute tolerance of adaptive methods, > 0.
 
     Raises:
@@ -60,7 +66,7 @@ class ODE(Solver):
         return int(_METHODS[self.method].order)
 
     def nfe(self, steps: int) -> int | None:
-        """A fixed Runge–Kutta method's stages times the steps."""
+        """A fixed method's stages times the steps."""
         return _STAGES[self.method] * steps if self.method in _STAGES else None
 
     def check(self, sde: SDE) -> None:

@@ -24,7 +24,7 @@ class SRK(StepSolver):
     Source: Rößler 2010, "Runge–Kutta methods for the strong approximation of solutions of SDEs", table of SRI2.
     """
 
-    order = 2
+    order = 3
     weak_order = 2
     cost = 4
     eta: float = 1.0

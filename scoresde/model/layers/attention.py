@@ -1,6 +1,5 @@
 """Self-attention over the pixels of an image."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scoresde.model.layers.primitive import conv, norm
@@ -10,9 +9,6 @@ __all__ = ["Attention"]
 
 class Attention(nn.Module):
     """One head of attention, added to its input: x + W softmax(qᵀk/√C) v with q, k, v from the group-normed x.
-
-    The fused kernel of torch has no second derivative; for losses that need one, run the network under
-    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
 
     Args:
         channels: C of the image.
@@ -31,6 +27,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
-        h = F.scaled_dot_product_attention(q, k, v)
-        return (x + self.out(h.squeeze(1).transpose(1, 2).reshape(x.shape))) * self.gain
+        q, k, v = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
+        # written out: torch's fused kernels have no second derivative, which losses with ∇·s need
+        weights = (q.transpose(1, 2) @ k * x.shape[1] ** -0.5).softmax(dim=-1)
+        h = (v @ weights.transpose(1, 2)).reshape(x.shape)
+        return (x + self.out(h)) * self.gain

@@ -171,7 +171,8 @@ class UNet(Network):
         widths = [m * self.channels for m in self.multipliers]
         double = 2 if (self.progressive_input, self.progressive_combine) == ("skip", "cat") else 1
         entries = [self.channels, *(double * width for width in widths[:-1])]
-        met = [*widths, *entries, *(2 * w for w in widths), *(a + b for a, b in pairwise(widths))]
+        met = [*widths, *entries, *(a + b for a, b in pairwise(widths))]
+        met += [2 * width for width in (widths if self.blocks > 1 else widths[-1:])]
         met += [a + b for a, b in zip(widths, entries, strict=True)]
         divides = self.channels >= 4 and all(width % groups(width) == 0 for width in met)
         lower = self.channels // 32 * 32

@@ -1,0 +1,104 @@
+"""A model in one safetensors file that describes itself. Nothing in a file is executed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scoresde.errors import InputError
+from scoresde.files import whole
+from scoresde.registry import build, describe
+from scoresde.score import Denoiser
+
+__all__ = ["describe_model", "load", "read", "save", "write"]
+
+_FORMAT = "scoresde 1"
+
+
+def describe_model(model: Denoiser) -> dict[str, Any]:
+    """Network, process, parameterization and data range as plain values, enough to build the model anew."""
+    return {
+        "model": describe(model.net),
+        "sde": describe(model.sde),
+        "param": describe(model.param),
+        "range": None if model.range is None else list(model.range),
+    }
+
+
+def save(path: str | Path, model: Denoiser, about: Mapping[str, Any] | None = None) -> None:
+    """Write a model.
+
+    Args:
+        path: of the ``.safetensors`` file; written whole or not at all.
+        model: what to write: its network's weights and `describe_model`.
+        about: more to keep beside them, as plain values: the step, the loss.
+    """
+    write(path, model.net.state_dict(), describe_model(model) | {"about": dict(about or {})})
+
+
+def load(path: str | Path, device: torch.device | str | None = None) -> Denoiser:
+    """Read a model, in eval mode.
+
+    Args:
+        path: a ``.safetensors`` file that `save` wrote.
+        device: where to put it, the CPU by default.
+
+    Raises:
+        InputError: for a file that is missing, truncated, written by something else, or whose weights are not those of
+            the network that it describes.
+    """
+    tensors, card = read(path)
+    try:
+        parts = {group: build(group, card[group]) for group in ("sde", "param")}
+        # first without memory: a description cannot make us allocate more than the file holds
+        with torch.device("meta"):
+            expected = build("model", card["model"]).state_dict()
+        _same(path, tensors, expected)
+        net = build("model", card["model"])
+        bounds = card["range"] and (float(card["range"][0]), float(card["range"][1]))
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{path} describes its model incompletely: {error!r}") from None
+    net.load_state_dict(tensors)
+    return Denoiser(net, range=bounds, **parts).to(device or "cpu").eval()
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors with a card of plain values, whole or not at all."""
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with whole(path) as draft:
+        save_file(plain, draft, metadata={"format": _FORMAT, "card": json.dumps(card)})
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write` wrote: tensors on the CPU, and the card.
+
+    Raises:
+        InputError: for a file that is missing, truncated or written by something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}: train one with python train.py, or give checkpoint=…")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise InputError(f"{path} was not written by scoresde: its format is {metadata.get('format')!r}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["card"])  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path} is not a whole safetensors file of scoresde: truncated or foreign ({error})") from None
+
+
+def _same(path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of the described network."""
+    odd = sorted(tensors.keys() ^ expected.keys())
+    if odd:
+        raise InputError(f"{path} does not hold the weights of the network that it describes: {odd[0]} is one-sided")
+    for name, tensor in expected.items():
+        if tensor.shape != tensors[name].shape:
+            shapes = tuple(tensors[name].shape), tuple(tensor.shape)
+            raise InputError(f"{path}: {name} has shape {shapes[0]}, but its network's has {shapes[1]}")

@@ -1,0 +1,176 @@
+"""What the commands share: composition by Hydra, and errors in one line."""
+
+import dataclasses
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scoresde import registry
+from scoresde.cli.help import show_help
+from scoresde.errors import Diverged, InputError, nearest
+from scoresde.files import whole
+
+__all__ = ["command", "newest", "pick_device", "record"]
+
+
+def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
+    """Run a command: compose its configuration, refuse what is wrong with it, hand the rest to its job.
+
+    Args:
+        name: of ``conf/<name>.yaml``.
+        groups: the component groups that it composes.
+        settings: the dataclasses of its other keys, as ``"module:class"``: imported only when the job runs.
+        job: ``"module:function"``, which takes the configuration as plain values and the run's folder.
+
+    Exits with status 2 and one line for bad input, 1 for a run that failed; SCORESDE_DEBUG=1 shows the traceback.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        show_help(name, groups, settings, job)
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
+    with _one_line(name):
+        _run(name, groups, settings, job)
+
+
+def newest(name: str, otherwise: str) -> Path:
+    """The file of that name under ``outputs/`` that was written last.
+
+    Raises:
+        InputError: when there is none, saying what to do otherwise.
+    """
+    found = sorted(Path("outputs").rglob(name), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(f"there is no {name} under outputs/: {otherwise}")
+    return found[-1]
+
+
+def pick_device(device: str) -> str:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        InputError: for a device that torch does not have.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device = {device!r} is not to be had here ({reason}): try device=auto") from None
+    return device
+
+
+def record(folder: Path, config: Mapping[str, Any]) -> None:
+    """Keep the resolved configuration, and the overrides that made it, in a run's folder."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = list(HydraConfig.get().overrides.task)
+    for name, content in (("config.yaml", dict(config)), ("overrides.yaml", overrides)):
+        with whole(folder / name) as draft:
+            draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    fields: list[Any] = [(f.name, f.type, f) for place in settings for f in dataclasses.fields(_resolve(place))]
+    fields += [(group, Any, None) for group in groups]
+    ConfigStore.instance().store(name=f"schema_{name}", node=dataclasses.make_dataclass(name, fields))
+    registry.publish()
+    known = [field[0] for field in fields]
+
+    def task(config: Any) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with _one_line(name, folder):  # here too: Hydra would add lines of its own to what a job raises
+            for key in config:
+                if key not in known:
+                    raise InputError(f"there is no key {key}: {nearest(str(key), known)}")
+            _resolve(job)(OmegaConf.to_container(config, resolve=True), folder)
+        _resolve(job)(OmegaConf.to_container(config, resolve=True), folder)
+
+    hydra.main(version_base=None, config_path="pkg://scoresde.conf", config_name=name)(task)()
+
+
+@contextmanager
+def _one_line(name: str, folder: Path | None = None) -> Iterator[None]:
+    """Turn what a user can mend into one line and an exit status; an empty folder of the run goes with it."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        line = None if os.environ.get("SCORESDE_DEBUG") else _say(error, name)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(_status(error)) from None
+
+
+def _resolve(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 1 if isinstance(error, Diverged | OSError) and not _is_hydra(error) else 2
+
+
+def _is_hydra(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+
+
+def _say(error: BaseException, name: str) -> str | None:
+    """An error as one line; None for one that is our own fault."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if _is_hydra(error):
+        return _say_hydra(error, name)
+    return " ".join(str(error).split()) if isinstance(error, InputError | Diverged | OSError) else None
+
+
+def _say_hydra(error: BaseException, name: str) -> str:
+    """What Hydra refused, with the nearest that it would take."""
+    missing = getattr(error, "missing_cfg_file", None)
+    if isinstance(missing, str):
+        group, _, option = missing.rpartition("/")
+        return f"{group}={option} does not exist: {nearest(option, getattr(error, 'options', None) or [])}"
+    text = " ".join(str(error).split())
+    cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        parent, _, field = key.rpartition(".")
+        return f"there is no {key}: {nearest(field, _keys(name, key, parent))}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        return f"{found.group(1)}: {cause.partition(' full_key')[0] or text}"
+    return text
+
+
+def _keys(name: str, key: str, parent: str) -> list[str]:
+    """The keys that stand where ``key`` was looked for."""
+    from hydra import compose, initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    given = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-") and a.partition("=")[0].lstrip("+~") != key]
+    try:
+        with initialize_config_module("scoresde.conf", version_base=None):
+            config = compose(name, overrides=given)
+        there = OmegaConf.select(config, parent) if parent else config
+        return [str(k) for k in there] if there is not None else []
+    except (HydraException, OmegaConfBaseException):
+        return []

@@ -1,0 +1,147 @@
+"""Train a score network."""
+
+import csv
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from scoresde.cli.command import command, pick_device, record
+
+__all__ = ["Run", "main", "run"]
+
+
+@dataclass
+class Run:
+    """A training run's other keys.
+
+    Args:
+        name: the run is kept under outputs/<name>/<time>/.
+        resume: the folder of a run to go on with, as it was configured but for what the command line changes.
+        preview_every: steps between sample previews; 0 for none.
+        tensorboard: whether to log for TensorBoard too (pip install "scoresde[log]").
+        device: auto, cpu, cuda, cuda:1, …
+    """
+
+    name: str = "train"
+    resume: str | None = None
+    preview_every: int = 1_000
+    tensorboard: bool = False
+    device: str = "auto"
+
+
+def main() -> None:
+    """The command ``python train.py`` or ``scoresde-train``."""
+    sys.argv[1:] = _resumed(sys.argv[1:])
+    command(
+        "train",
+        ["sde", "model", "param", "loss", "data"],
+        ["scoresde.training:Training", "scoresde.cli.train:Run"],
+        "scoresde.cli.train:run",
+    )
+
+
+def run(config: dict[str, Any], folder: Path) -> None:
+    """Build, train, and say where everything is."""
+    import torch
+    from tqdm import tqdm
+
+    from scoresde.checkpoint import read
+    from scoresde.cli.pictures import picture
+    from scoresde.errors import InputError
+    from scoresde.plot import loss_curve
+    from scoresde.registry import build
+    from scoresde.sampling import sample
+    from scoresde.score import Denoiser
+    from scoresde.training import CHECKPOINT, RESUME, Training, fit
+
+    how = Training(**{f.name: config[f.name] for f in fields(Training)})
+    if config["preview_every"] < 0:
+        raise InputError(f"preview_every = {config['preview_every']}, but it must be a whole number >= 0")
+    device = pick_device(config["device"])
+    sde, param, loss, data = (build(group, config[group]) for group in ("sde", "param", "loss", "data"))
+    torch.manual_seed(how.seed)
+    net = build("model", config["model"], shape=data.shape, classes=data.classes if how.labels else 0)
+    model = Denoiser(net, sde, param, data.range).to(device)
+    samples = data.load()
+    done = read(folder / RESUME)[1]["step"] if config["resume"] else 0
+    progress = fit(model, samples, loss, how, folder, resume=bool(config["resume"]))
+    board = _board(folder) if config["tensorboard"] else None
+    count = sum(p.numel() for p in net.parameters())
+    names = {group: config[group]["name"] for group in ("sde", "model", "param", "loss", "data")}
+    print(f"training {' '.join(f'{k}={v}' for k, v in names.items())}: {count:,} parameters, on {device}, in {folder}")
+
+    rows = _Log(folder / "loss.csv", keep=done)
+    label = torch.arange(16, device=device) % data.classes if how.labels else None
+    with tqdm(total=how.steps, initial=done, unit="step", mininterval=1 if sys.stderr.isatty() else 10) as bar:
+        for now in progress:
+            if now.step == done + 1:
+                record(folder, config)  # the first step went well: the run exists
+            rows.add(now.step, now.loss, now.gradient, now.lr)
+            bar.update()
+            if now.step % 20 == 0 or now.step == how.steps:
+                bar.set_postfix(loss=f"{rows.recent():.4f}", refresh=False)
+                if board is not None:
+                    board.add_scalar("loss", rows.recent(), now.step)
+                    board.add_scalar("gradient norm", now.gradient, now.step)
+                    board.add_scalar("learning rate", now.lr, now.step)
+            if config["preview_every"] and now.step % config["preview_every"] == 0 and now.step < how.steps:
+                cond = None if label is None else {"label": label}
+                shown = sample(now.average, 16, steps=18, seed=how.seed, cond=cond)
+                picture(shown, folder / "previews" / f"step_{now.step:07d}.png", data.range)
+    rows.close()
+    if board is not None:
+        board.close()
+    curve = loss_curve(rows.steps, rows.losses, folder / "loss.png")
+    print(f"checkpoint     {folder / CHECKPOINT}\nloss curve     {curve}\nsample it with python sample.py checkpoint={folder / CHECKPOINT}")
+
+
+class _Log:
+    """loss.csv: one row a step, on disk as it happens."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = list(csv.reader(path.open(encoding="utf-8")))[1:] if keep and path.exists() else []
+        before = [row for row in before if len(row) == 4 and int(row[0]) <= keep]
+        self.steps, self.losses = [int(row[0]) for row in before], [float(row[1]) for row in before]
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerows([["step", "loss", "gradient", "lr"], *before])
+
+    def add(self, step: int, loss: float, gradient: float, lr: float) -> None:
+        self.steps.append(step)
+        self.losses.append(loss)
+        self._rows.writerow([step, f"{loss:.6g}", f"{gradient:.6g}", f"{lr:.6g}"])
+        if step % 50 == 0:
+            self._file.flush()
+
+    def recent(self) -> float:
+        """The mean of the last hundred losses: one step's is mostly noise."""
+        last = self.losses[-100:]
+        return sum(last) / len(last)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _board(folder: Path) -> Any:
+    from scoresde.errors import InputError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError('tensorboard=true needs TensorBoard: pip install "scoresde[log]", or tensorboard=false') from None
+    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+
+def _resumed(arguments: list[str]) -> list[str]:
+    """With resume=FOLDER, the overrides that made the run come first, and it goes on in its own folder."""
+    folder = next((a.removeprefix("resume=") for a in arguments if a.startswith("resume=")), "")
+    kept = Path(folder) / "overrides.yaml"
+    if not folder or not kept.is_file():
+        return arguments  # where there is nothing to resume, reading the checkpoint says so
+    import yaml
+
+    before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8"))]
+    changed = {a.partition("=")[0] for a in arguments}
+    return [*(o for o in before if o.partition("=")[0] not in changed), *arguments, f"hydra.run.dir={folder}"]

@@ -1,0 +1,1 @@
+"""Hydra's composition files, packaged so that the installed commands have them."""

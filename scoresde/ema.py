@@ -1,0 +1,34 @@
+"""An exponential moving average of a model's weights."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import nn
+
+__all__ = ["EMA"]
+
+
+class EMA:
+    """θ̄ ← d θ̄ + (1 − d) θ, with d = min(decay, (1 + k)/(10 + k)) at the k-th update, so that the start is forgotten.
+
+    Args:
+        model: what is averaged; ``ema.model`` is the average, in eval mode, without gradients.
+        decay: in [0, 1).
+
+    Source: Song et al. 2021, appendix H.1 and the warm-up of its code; Polyak & Juditsky 1992.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, count: int) -> None:
+        """Move towards the weights of ``model``; ``count`` updates have been made before. Buffers are copied."""
+        share = 1 - min(self.decay, (1 + count) / (10 + count))
+        # lists of tensors are lists of numbers to the kernel's signature
+        averaged, current = (cast(list[torch.Tensor], list(m.parameters())) for m in (self.model, model))
+        torch._foreach_lerp_(averaged, current, share)
+        for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            kept.copy_(buffer)

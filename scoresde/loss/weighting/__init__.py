@@ -1,0 +1,1 @@
+"""How much each noise level counts."""

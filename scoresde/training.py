@@ -1,0 +1,177 @@
+"""One visible training loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scoresde.checkpoint import describe_model, read, save, write
+from scoresde.data.base import Samples
+from scoresde.ema import EMA
+from scoresde.errors import Diverged, InputError, check
+from scoresde.loss.base import Loss
+from scoresde.noise import Noise
+from scoresde.score import Denoiser
+
+__all__ = ["CHECKPOINT", "RESUME", "Progress", "Training", "fit"]
+
+CHECKPOINT = "model.safetensors"
+"""The averaged model's file in a run's folder: all that sampling needs."""
+RESUME = "resume.safetensors"
+"""The file beside it from which training goes on: raw weights and the optimizer's moments."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained.
+
+    Args:
+        steps: optimizer steps in all.
+        batch: samples a step.
+        lr: Adam's learning rate, > 0.
+        warmup: steps over which the learning rate rises linearly from 0.
+        clip: largest norm of the gradient, > 0.
+        ema: decay of the averaged weights, in [0, 1).
+        labels: whether to condition on the data's class labels.
+        seed: of weights, noise and order.
+        save_every: steps between checkpoints.
+
+    Raises:
+        InputError: for a value out of range.
+
+    Source: the defaults are those of Song et al. 2021, appendix H.1, but for the shorter run.
+    """
+
+    steps: int = 20_000
+    batch: int = 128
+    lr: float = 2e-4
+    warmup: int = 1_000
+    clip: float = 1.0
+    ema: float = 0.999
+    labels: bool = False
+    seed: int = 0
+    save_every: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot train."""
+        for field in ("steps", "batch", "save_every"):
+            check(self, field, getattr(self, field) >= 1, "a whole number >= 1")
+        for field in ("lr", "clip"):
+            check(self, field, 0 < getattr(self, field) < float("inf"), "a number > 0")
+        check(self, "warmup", self.warmup >= 0, "a whole number >= 0")
+        check(self, "ema", 0 <= self.ema < 1, "a number in [0, 1)")
+        check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
+
+
+class Progress(NamedTuple):
+    """What a training step says: how many are done, the loss, the norm of its gradient, the averaged model."""
+
+    step: int
+    loss: float
+    gradient: float
+    lr: float
+    average: Denoiser
+
+
+def fit(
+    model: Denoiser, data: Samples, loss: Loss, how: Training, folder: str | Path, *, resume: bool = False
+) -> Iterator[Progress]:
+    """Train, one step at each turn of the caller's loop.
+
+    What happens at a step is a function of (seed, step) alone: a run that is resumed is the run that was not stopped.
+
+    Args:
+        model: what is trained, in place, where it lies.
+        data: all of the data; with ``how.labels`` its labels are passed as ``label``.
+        loss: the objective.
+        how: the run's settings.
+        folder: where `CHECKPOINT` and `RESUME` are written, every ``how.save_every`` steps and at the end.
+        resume: whether to go on from the folder's `RESUME`.
+
+    Yields:
+        `Progress` after each step; when it comes with ``step`` a multiple of ``save_every``, the files are written.
+
+    Raises:
+        InputError: before the first step, for data or a checkpoint that do not fit.
+        Diverged: at the step whose loss or gradient is not finite, before it touches the weights.
+    """
+    folder = Path(folder)
+    device = next(model.parameters()).device
+    x, label = data.x.to(device), None if data.label is None else data.label.to(device)
+    if how.labels and label is None:
+        raise InputError("labels=true needs data with labels, and these have none: try labels=false")
+    if how.batch > len(x):
+        raise InputError(f"batch = {how.batch} is larger than the data, {len(x)} samples: take a smaller batch")
+
+    average = EMA(model, how.ema)
+    optimizer = torch.optim.Adam(model.parameters(), lr=how.lr)
+    done, saved = 0, 0
+    if resume:
+        done = saved = _restore(folder / RESUME, model, average, optimizer)
+    model.train()
+    for step in range(done, how.steps):
+        torch.manual_seed(how.seed * 1_000_003 + step)  # for dropout
+        rows = _rows(len(x), how, step).to(device)
+        cond = {"label": label[rows]} if how.labels and label is not None else None
+        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=device, first=step * how.batch)
+        lr = how.lr * min(1.0, (step + 1) / max(1, how.warmup))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(model, x[rows], noise, cond).mean()
+        value.backward()
+        gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
+        value_now, gradient_now = torch.stack([value.detach(), gradient.to(value)]).tolist()
+        if not (abs(value_now) < float("inf") and abs(gradient_now) < float("inf")):
+            last = f"the last good checkpoint is {folder / CHECKPOINT}, of step {saved}" if saved else "none is saved yet"
+            raise Diverged(f"step {step + 1}: loss = {value_now}, gradient norm = {gradient_now}; {last}; try a lower lr")
+        optimizer.step()
+        average.update(model, step)
+
+        done = step + 1
+        if done % how.save_every == 0 or done == how.steps:
+            _save(folder, model, average, optimizer, done)
+            saved = done
+        yield Progress(done, value_now, gradient_now, lr, average.model)
+
+
+def _rows(count: int, how: Training, step: int) -> Tensor:
+    """The batch's rows: each pass over the data takes every sample once, in an order of (seed, pass)."""
+    first = step * how.batch
+    passes = range(first // count, (first + how.batch - 1) // count + 1)
+    orders = [
+        torch.randperm(count, generator=torch.Generator().manual_seed((how.seed * 1_000_003 + p) % 2**63)) for p in passes
+    ]
+    start = first - passes[0] * count
+    return torch.cat(orders)[start : start + how.batch]
+
+
+def _save(folder: Path, model: Denoiser, average: EMA, optimizer: torch.optim.Adam, step: int) -> None:
+    moments = optimizer.state_dict()["state"]
+    tensors = {f"model.{k}": v for k, v in model.net.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.model.net.state_dict().items()}
+    tensors |= {f"adam.{i}.{k}": v for i, state in moments.items() for k, v in state.items()}
+    write(folder / RESUME, tensors, {"step": step, "trained": describe_model(model)})
+    save(folder / CHECKPOINT, average.model, {"step": step})
+
+
+def _restore(path: Path, model: Denoiser, average: EMA, optimizer: torch.optim.Adam) -> int:
+    """Put a run's state back; the step it was saved at."""
+    tensors, card = read(path)
+    asked = describe_model(model)
+    for group, trained in card["trained"].items():
+        if trained != asked[group]:
+            raise InputError(f"cannot resume {path}: it was trained with {group} = {trained}, not {asked[group]}")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("adam."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    for prefix, net in (("model.", model.net), ("average.", average.model.net)):
+        net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    return int(card["step"])

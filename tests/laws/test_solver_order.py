@@ -1,0 +1,167 @@
+"""Every solver is of the order that it declares, on the exact probability flow of a Gaussian, and costs what it says."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from scoresde import registry
+from scoresde.noise import Noise
+from scoresde.reverse import Reverse
+from scoresde.solver.base import StepSolver
+
+from .exact import F64, GAUSSIAN, Case, Counted, at_eta, case, flow, gaussian, label, law, slope, solvers, stretch
+
+STEPS = [16, 32, 64, 128]
+SDES = pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+
+# For α = 1, s = t the flow of a Gaussian is x ∝ √(v + t²), f = x′/x, and the midpoint rule's term of second order,
+# f″/24 + f f′/4 + f³/6, is zero for every v: there, and for straight lines, it gains an order.
+LUCKY = {("ode-midpoint", "EDM"): 3, ("ode-midpoint", "Rectified"): 3}
+
+
+def distance(solver, sde, ts):
+    """RMS over starting points that span two deviations to each side."""
+    mean, var = law(sde, ts[0])
+    x = mean + torch.linspace(-2, 2, 9, dtype=F64)[:, None] * var.sqrt()
+    out = solver.solve(Reverse(gaussian(sde), eta=0.0), x, ts)
+    return (out - flow(sde, x, ts[0], ts[-1])).square().mean().sqrt().item()
+
+
+def measured(solver, sde):
+    return slope(STEPS, [distance(solver, sde, stretch(sde, steps)) for steps in STEPS])
+
+
+FIXED = at_eta(solvers(lambda s: s.order is not None and not s.adaptive), (0.0,))
+ADAPTIVE = solvers(lambda s: s.adaptive)
+
+
+@pytest.mark.parametrize("solver", solvers(), ids=str)
+def test_every_solver_declares_an_order(solver):
+    order, weak = solver.solver.order, solver.solver.weak_order
+    assert order is not None or weak is not None or solver.solver.adaptive
+    assert order is None or order >= 1
+    assert weak is None or weak >= 0
+
+
+@SDES
+@pytest.mark.parametrize("solver", FIXED, ids=str)
+def test_order_is_the_declared_one(solver, sde):
+    order = LUCKY.get((solver.name, label(sde)), solver.solver.order)
+    assert measured(solver.solver, sde) == pytest.approx(order, abs=0.15)
+
+
+@SDES
+@pytest.mark.parametrize("solver", FIXED, ids=str)
+def test_encoding_is_sampling_backwards(solver, sde):
+    """A rising grid takes data to noise with the same order, so that both ways cancel."""
+    ts = stretch(sde, 128)
+    mean, var = law(sde, ts[0])
+    x = mean + torch.linspace(-2, 2, 9, dtype=F64)[:, None] * var.sqrt()
+    reverse = Reverse(gaussian(sde), eta=0.0)
+    there = flow(sde, x, ts[0], ts[-1])
+    back = solver.solver.solve(reverse, there, ts.flip(0))
+    assert ((back - x) / var.sqrt()).abs().max() < (0.2 if solver.solver.order == 1 else 2e-3)
+
+
+def tolerances(solver):
+    """From coarse to fine, no finer than a method of low order can afford."""
+    order = solver.order or {"RK23": 3}.get(getattr(solver, "method", ""), 5)
+    return [1e-3, 1e-4, 1e-5] if order < 3 else [1e-3, 1e-5, 1e-7]
+
+
+@SDES
+@pytest.mark.parametrize("solver", ADAPTIVE, ids=str)
+def test_adaptive_error_follows_the_tolerance(solver, sde):
+    """On unit scales, under a hundred times the tolerance."""
+    ts = stretch(sde, 4)
+    found = []
+    for tolerance in tolerances(solver.solver):
+        tight = dataclasses.replace(solver.solver, rtol=tolerance, atol=tolerance)
+        found.append(distance(tight, sde, ts))
+        assert found[-1] < 100 * tolerance
+    assert found[-1] < found[0] / 10
+
+
+@pytest.mark.parametrize("solver", ADAPTIVE, ids=str)
+def test_adaptive_solvers_report_where_the_grid_asks(solver):
+    sde = registry.build("sde", "vp")
+    ts = stretch(sde, 4)
+    mean, var = law(sde, ts[0])
+    x = mean + var.sqrt() * torch.tensor([[-1.0], [1.0]], dtype=F64)
+    path = list(solver.solver.iterate(Reverse(gaussian(sde), eta=0.0), x, ts))
+    assert [t.item() for t, _ in path] == ts.tolist()
+    for t, state in path:
+        torch.testing.assert_close(state, flow(sde, x, ts[0], t), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("solver", ADAPTIVE, ids=str)
+@pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+def test_adaptive_solvers_stay_within_the_clock(solver, sde):
+    """Below t_min a variance may be negative."""
+    seen = []
+
+    class Watched(Counted):
+        def forward(self, x, t, cond=None):
+            seen.append(float(t))
+            return super().forward(x, t, cond)
+
+    ts = torch.tensor([sde.t_max, sde.t_min], dtype=F64)
+    x = torch.zeros(2, 3, dtype=F64) + law(sde, ts[0])[1].sqrt()
+    loose = dataclasses.replace(solver.solver, rtol=1e-2, atol=1e-2)
+    out = loose.solve(Reverse(Watched(gaussian(sde)), eta=0.0), x, ts)
+    assert out.isfinite().all()
+    assert sde.t_min <= min(seen)
+    assert max(seen) <= sde.t_max
+
+
+def evaluations(solver, steps, eta=None):
+    sde = registry.build("sde", "vp")
+    model = Counted(gaussian(sde))
+    x = torch.zeros(2, 3, dtype=F64)
+    reverse = Reverse(model, eta=solver.eta if eta is None else eta)
+    solver.solve(reverse, x, stretch(sde, steps), Noise(0, (2, 3), dtype=F64))
+    return model.calls
+
+
+@pytest.mark.parametrize("solver", at_eta(solvers(lambda s: s.nfe(1) is not None), (0.0, 0.5, 1.0)), ids=str)
+def test_network_evaluations_are_the_declared_ones(solver):
+    for steps in (1, 7):
+        assert evaluations(solver.solver, steps) == solver.solver.nfe(steps)
+
+
+@pytest.mark.parametrize("name", ["langevin", "annealed_langevin"])
+def test_network_evaluations_of_a_corrector(name):
+    pc = case("predictor_corrector", predictor="heun", corrector={"name": name, "steps": 3}).solver
+    assert evaluations(pc, 7) == pc.nfe(7) == 7 * (2 + 3)
+
+
+# Positive controls: the law sees a wrong order.
+
+
+@dataclass(frozen=True)
+class StaleHeun(StepSolver):
+    """Heun's method that looks at the end of the step with the time of its start."""
+
+    def step(self, sde, x, t, s, noise, state):
+        before = sde.drift(x, t)
+        return x + (before + sde.drift(x + before * (s - t), t)) * ((s - t) / 2), state
+
+
+@dataclass(frozen=True)
+class Midpoint(StepSolver):
+    """The midpoint rule; with its half step forgotten it is Euler's."""
+
+    forget: bool = False
+
+    def step(self, sde, x, t, s, noise, state):
+        middle = x if self.forget else x + sde.drift(x, t) * ((s - t) / 2)
+        return x + sde.drift(middle, t if self.forget else (t + s) / 2) * (s - t), state
+
+
+@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE")], ids=label)
+def test_a_planted_fault_shows_in_the_order(sde):
+    assert measured(Midpoint(), sde) == pytest.approx(2, abs=0.15)
+    for wrong in (Case("stale", StaleHeun()), Case("forgetful", Midpoint(forget=True))):
+        assert measured(wrong.solver, sde) == pytest.approx(1, abs=0.15)

@@ -65,7 +65,9 @@ class GaussianMixture(ScoreModel):
         else:
             variances = covs if covs.ndim == 2 else covs[:, None].expand(count, size)
         if not (variances >= 0).all():
-            raise InputError(f"covs must be positive semidefinite; the least eigenvalue is {variances.min().item():.3g}")
+            raise InputError(
+                f"covs must be positive semidefinite; the least eigenvalue is {variances.min().item():.3g}"
+            )
         self.register_buffer("_means", means.flatten(1))
         self.register_buffer("_variances", variances.to(dtype))
         self.register_buffer("_basis", None if basis is None else basis.to(dtype))

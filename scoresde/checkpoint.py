@@ -90,7 +90,9 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise InputError(f"{path} was not written by scoresde: its format is {metadata.get('format')!r}")
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["card"])  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path} is not a whole safetensors file of scoresde: truncated or foreign ({error})") from None
+        raise InputError(
+            f"{path} is not a whole safetensors file of scoresde: truncated or foreign ({error})"
+        ) from None
 
 
 def _same(path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,7 @@
 """An exponential moving average of a model's weights."""
 
 import copy
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import nn
@@ -9,7 +9,10 @@ from torch import nn
 __all__ = ["EMA"]
 
 
-class EMA:
+M = TypeVar("M", bound=nn.Module)
+
+
+class EMA(Generic[M]):
     """θ̄ ← d θ̄ + (1 − d) θ, with d = min(decay, (1 + k)/(10 + k)) at the k-th update, so that the start is forgotten.
 
     Args:
@@ -19,12 +22,12 @@ class EMA:
     Source: Song et al. 2021, appendix H.1 and the warm-up of its code; Polyak & Juditsky 1992.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: M, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, count: int) -> None:
+    def update(self, model: M, count: int) -> None:
         """Move towards the weights of ``model``; ``count`` updates have been made before. Buffers are copied."""
         share = 1 - min(self.decay, (1 + count) / (10 + count))
         # lists of tensors are lists of numbers to the kernel's signature

@@ -66,12 +66,14 @@ def nested(group: str, default: str) -> Any:
 
 def nested_fields(group: str, name: str) -> dict[str, tuple[str, str]]:
     """A component's `nested` fields, as {field: (group, default)}, read without importing it."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for node in ast.walk(ast.parse(_files(group)[name].read_text(encoding="utf-8"))):
         match node:
             case ast.AnnAssign(
                 target=ast.Name(id=field),
-                value=ast.Call(func=ast.Name(id="nested"), args=[ast.Constant(value=inside), ast.Constant(value=default)]),
+                value=ast.Call(
+                    func=ast.Name(id="nested"), args=[ast.Constant(value=str(inside)), ast.Constant(value=str(default))]
+                ),
             ):
                 found[field] = (inside, default)
     return found
@@ -112,7 +114,9 @@ def build(group: str, spec: str | Mapping[str, Any], **supplied: Any) -> Any:
             inner = build(known[key].metadata["group"], inner)
         wanted = _hints(cls)[key]
         if not isinstance(inner, wanted):
-            raise InputError(f"{group}={name}: {key} must be a {wanted.__name__}, and {type(inner).__name__} is not one")
+            raise InputError(
+                f"{group}={name}: {key} must be a {wanted.__name__}, and {type(inner).__name__} is not one"
+            )
         values[key] = inner
     return cls(**values)
 
@@ -221,10 +225,13 @@ def _validate(cls: type[Any], values: Mapping[str, Any], where: str) -> dict[str
         hint = hints[key]
         schema = dataclasses.make_dataclass("Schema", [("value", _configurable(hint))])
         if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-            raise InputError(f"{where}: {key} = {value!r} is not an option: {nearest(str(value), typing.get_args(hint))}")
+            raise InputError(
+                f"{where}: {key} = {value!r} is not an option: {nearest(str(value), typing.get_args(hint))}"
+            )
         try:
             given = list(value) if isinstance(value, tuple) else value
-            result = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), {"value": given}))["value"]
+            merged = OmegaConf.merge(OmegaConf.structured(schema), {"value": given})
+            result: Any = OmegaConf.to_object(merged).value  # type: ignore[union-attr]
         except OmegaConfBaseException:
             wanted = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
             raise InputError(f"{where}: {key} = {value!r}, but it must be of type {wanted}") from None

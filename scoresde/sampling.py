@@ -73,9 +73,7 @@ def trajectory(
 
 
 @torch.no_grad()
-def _run(
-    reverse: Reverse, solver: Solver, ts: Tensor, noise: Noise, denoise: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _run(reverse: Reverse, solver: Solver, ts: Tensor, noise: Noise, denoise: bool) -> Iterator[tuple[Tensor, Tensor]]:
     model = reverse.model
     training = model.training
     model.eval()
@@ -114,9 +112,8 @@ def sample(
     Raises:
         InputError: before the first step, for what cannot be sampled.
     """
-    path = trajectory(
-        model, n, solver=solver, steps=steps, grid=grid, seed=seed, cond=cond, denoise=denoise
-    )
-    for _, x in path:
+    path = trajectory(model, n, solver=solver, steps=steps, grid=grid, seed=seed, cond=cond, denoise=denoise)
+    end: Tensor
+    for _, end in path:  # noqa: B007  the last one is wanted
         pass
-    return x
+    return end

@@ -113,7 +113,7 @@ def fit(
         done = saved = _restore(folder / RESUME, model, average, optimizer)
     model.train()
     for step in range(done, how.steps):
-        torch.manual_seed(how.seed * 1_000_003 + step)  # for dropout
+        torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # for dropout
         rows = _rows(len(x), how, step).to(device)
         cond = {"label": label[rows]} if how.labels and label is not None else None
         noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=device, first=step * how.batch)
@@ -123,12 +123,15 @@ def fit(
 
         optimizer.zero_grad(set_to_none=True)
         value = loss(model, x[rows], noise, cond).mean()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
         value_now, gradient_now = torch.stack([value.detach(), gradient.to(value)]).tolist()
         if not (abs(value_now) < float("inf") and abs(gradient_now) < float("inf")):
-            last = f"the last good checkpoint is {folder / CHECKPOINT}, of step {saved}" if saved else "none is saved yet"
-            raise Diverged(f"step {step + 1}: loss = {value_now}, gradient norm = {gradient_now}; {last}; try a lower lr")
+            last = (
+                f"the last good checkpoint is {folder / CHECKPOINT} of step {saved}" if saved else "none is saved yet"
+            )
+            numbers = f"loss = {value_now}, gradient norm = {gradient_now}"
+            raise Diverged(f"training stopped at step {step + 1}, {numbers}: {last}; try a lower lr")
         optimizer.step()
         average.update(model, step)
 
@@ -143,14 +146,13 @@ def _rows(count: int, how: Training, step: int) -> Tensor:
     """The batch's rows: each pass over the data takes every sample once, in an order of (seed, pass)."""
     first = step * how.batch
     passes = range(first // count, (first + how.batch - 1) // count + 1)
-    orders = [
-        torch.randperm(count, generator=torch.Generator().manual_seed((how.seed * 1_000_003 + p) % 2**63)) for p in passes
-    ]
+    seeds = ((how.seed * 1_000_003 + number) % 2**63 for number in passes)
+    orders = [torch.randperm(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     start = first - passes[0] * count
     return torch.cat(orders)[start : start + how.batch]
 
 
-def _save(folder: Path, model: Denoiser, average: EMA, optimizer: torch.optim.Adam, step: int) -> None:
+def _save(folder: Path, model: Denoiser, average: EMA[Denoiser], optimizer: torch.optim.Adam, step: int) -> None:
     moments = optimizer.state_dict()["state"]
     tensors = {f"model.{k}": v for k, v in model.net.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.model.net.state_dict().items()}
@@ -159,7 +161,7 @@ def _save(folder: Path, model: Denoiser, average: EMA, optimizer: torch.optim.Ad
     save(folder / CHECKPOINT, average.model, {"step": step})
 
 
-def _restore(path: Path, model: Denoiser, average: EMA, optimizer: torch.optim.Adam) -> int:
+def _restore(path: Path, model: Denoiser, average: EMA[Denoiser], optimizer: torch.optim.Adam) -> int:
     """Put a run's state back; the step it was saved at."""
     tensors, card = read(path)
     asked = describe_model(model)

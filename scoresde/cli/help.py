@@ -30,12 +30,10 @@ def show_help(name: str, groups: Sequence[str], settings: Sequence[str], job: st
                 else:
                     print(f"{title}  for {group}={option}: an option of {inside} that steps [{default}]\n")
     recipes = sorted((_conf() / "experiment").glob("*.yaml"))
-    used = [path for path in recipes if f"# {name}:" in path.read_text(encoding="utf-8")]
-    if used:
+    texts = {path.stem: path.read_text(encoding="utf-8").partition(f"# {name}: ")[2] for path in recipes}
+    if any(texts.values()):
         print("experiment")
-        for path in used:
-            print(f"  {path.stem:<22}{path.read_text(encoding='utf-8').partition(f'# {name}:')[2].splitlines()[0].strip()}")
-        print()
+        print("".join(f"  {recipe:<22}{text.splitlines()[0]}\n" for recipe, text in texts.items() if text))
     print("keys")
     for place in settings:
         module, _, cls = place.partition(":")

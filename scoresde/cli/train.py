@@ -93,7 +93,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if board is not None:
         board.close()
     curve = loss_curve(rows.steps, rows.losses, folder / "loss.png")
-    print(f"checkpoint     {folder / CHECKPOINT}\nloss curve     {curve}\nsample it with python sample.py checkpoint={folder / CHECKPOINT}")
+    print(f"checkpoint     {folder / CHECKPOINT}\nloss curve     {curve}")
+    print(f"next           python sample.py checkpoint={folder / CHECKPOINT}")
 
 
 class _Log:
@@ -130,8 +131,10 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError('tensorboard=true needs TensorBoard: pip install "scoresde[log]", or tensorboard=false') from None
-    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        raise InputError(
+            'tensorboard=true needs TensorBoard: pip install "scoresde[log]", or tensorboard=false'
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _resumed(arguments: list[str]) -> list[str]:

@@ -84,7 +84,7 @@ class Points(Data):
         )
 
     def _noise(self) -> Noise:
-        return Noise(self.seed, (self.n, 2))
+        return Noise(self.seed, (self.n, 2), first=2**62)  # streams that no sampler reads, whatever its seed
 
 
 def _moons(points: Points) -> Tensor:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from scoresde.data.base import Samples
 from scoresde.errors import InputError
-from scoresde.noise import Noise
 
 __all__ = ["Metric", "halves", "rows"]
 
@@ -66,7 +65,7 @@ def halves(x: Tensor, n: int, seed: int) -> tuple[Tensor, Tensor]:
     Returns:
         Disjoint rows, shapes (min(n, N // 2), D) and (N − N // 2, D).
     """
-    order = Noise(seed, (len(x),)).uniform().argsort()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     half = len(x) // 2
     return x[order[: min(n, half)]], x[order[half:]]
 

@@ -17,10 +17,11 @@ class Energy(Metric):
     """D² = 2 E|a − b| − E|a − a'| − E|b − b'|, zero where the laws are equal and only there.
 
     The V-statistic: means are over all pairs, also of a point with itself, so that it is never negative and zero for
-    equal sets; for finite sets of one law it is above zero by E|a − a'| (1/n + 1/m) on average. The figure is D², not D.
+    equal sets; for finite sets of one law it is above zero, by E|a − a'| (1/n + 1/m)
+    on average. The figure is D², not D.
 
     Args:
-        seed: of the split into halves, ≥ 0.
+        seed: of the split into halves, in [0, 2⁶³).
 
     Raises:
         InputError: for a value out of range.
@@ -32,7 +33,7 @@ class Energy(Metric):
 
     def __post_init__(self) -> None:
         """Refuse a negative seed."""
-        check(self, "seed", self.seed >= 0, "a whole number >= 0")
+        check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 
     def __call__(self, samples: Tensor, data: Samples) -> dict[str, float]:
         """Samples against the data, and one half of the data against the other; see `Metric`."""
@@ -54,4 +55,5 @@ class Energy(Metric):
 
 
 def _mean_distance(a: Tensor, b: Tensor) -> float:
-    return sum(float(torch.cdist(block, b).sum()) for block in a.split(1024)) / (len(a) * len(b))
+    total = sum(torch.cdist(block, b).sum().item() for block in torch.split(a, 1024))
+    return total / (len(a) * len(b))

@@ -21,7 +21,7 @@ class MMD(Metric):
 
     Args:
         bandwidth: h > 0, in the unit of the data; by default the median distance between two points of the data.
-        seed: of the points that the median is of and of the split into halves, ≥ 0.
+        seed: of the points that the median is of and of the split into halves, in [0, 2⁶³).
 
     Raises:
         InputError: for a value out of range, or where the median is zero.
@@ -35,7 +35,7 @@ class MMD(Metric):
     def __post_init__(self) -> None:
         """Refuse a bandwidth that is not positive."""
         check(self, "bandwidth", self.bandwidth is None or 0 < self.bandwidth < float("inf"), "a number > 0, or null")
-        check(self, "seed", self.seed >= 0, "a whole number >= 0")
+        check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 
     def __call__(self, samples: Tensor, data: Samples) -> dict[str, float]:
         """Samples against the data, and one half of the data against the other; see `Metric`."""
@@ -74,5 +74,5 @@ class MMD(Metric):
 
 def _sum(a: Tensor, b: Tensor, bandwidth: float) -> float:
     """Σ k over all pairs."""
-    blocks = (torch.cdist(block, b) / bandwidth for block in a.split(1024))
+    blocks = (torch.cdist(block, b) / bandwidth for block in torch.split(a, 1024))
     return sum(float(d.square_().mul_(-0.5).exp_().sum()) for d in blocks)

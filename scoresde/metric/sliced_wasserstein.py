@@ -8,7 +8,6 @@ from torch import Tensor
 from scoresde.data.base import Samples
 from scoresde.errors import check
 from scoresde.metric.base import Metric, halves, rows
-from scoresde.noise import Noise
 
 __all__ = ["SlicedWasserstein"]
 
@@ -21,7 +20,7 @@ class SlicedWasserstein(Metric):
 
     Args:
         projections: how many directions θ, ≥ 1.
-        seed: of the directions and of the split into halves, ≥ 0.
+        seed: of the directions and of the split into halves, in [0, 2⁶³).
 
     Raises:
         InputError: for a value out of range.
@@ -35,7 +34,7 @@ class SlicedWasserstein(Metric):
     def __post_init__(self) -> None:
         """Refuse no direction at all."""
         check(self, "projections", self.projections >= 1, "a whole number >= 1")
-        check(self, "seed", self.seed >= 0, "a whole number >= 0")
+        check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 
     def __call__(self, samples: Tensor, data: Samples) -> dict[str, float]:
         """Samples against the data, and one half of the data against the other; see `Metric`."""
@@ -54,16 +53,17 @@ class SlicedWasserstein(Metric):
         Returns:
             A number ≥ 0, in the unit of the points.
         """
-        directions = Noise(self.seed, (self.projections, a.shape[1]), dtype=a.dtype).normal()
+        generator = torch.Generator().manual_seed(self.seed)
+        directions = torch.randn(self.projections, a.shape[1], dtype=torch.float64, generator=generator)
         directions /= directions.norm(dim=1, keepdim=True)
         n, m = len(a), len(b)
         # both quantile functions are constant between multiples of 1/n and 1/m: in whole numbers of 1/(nm)
-        ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()
-        widths = ends.diff(prepend=ends.new_zeros(1)).to(a.dtype) / (n * m)
+        ends = torch.unique(torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]))
+        widths = ends.diff(prepend=ends.new_zeros(1)).double() / (n * m)
         i, j = (ends - 1) // m, (ends - 1) // n
         total = 0.0
-        for theta in directions.split(32):
-            u, v = (theta @ x.mT for x in (a, b))
+        for theta in torch.split(directions, 32):
+            u, v = (theta @ x.double().mT for x in (a, b))
             gap = u.sort().values[:, i] - v.sort().values[:, j]
             total += float((gap**2 @ widths).sum())
         return (total / self.projections) ** 0.5

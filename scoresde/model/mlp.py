@@ -16,7 +16,7 @@ __all__ = ["MLP"]
 
 @dataclass(eq=False, repr=False)
 class MLP(Network):
-    """A residual MLP for points and data of any shape, which it flattens: h ← h + W₂ silu(W₁ norm(h) + W emb).
+    """A residual MLP for points and data of any shape, which it flattens: h ← h + W₂ silu(W₁ norm(silu(h)) + W emb).
 
     Args:
         width: of the layers.
@@ -52,7 +52,7 @@ class MLP(Network):
         h = self.stem(x.flatten(1))
         for block in self.blocks:
             h = block(h, emb)
-        return self.head(h).reshape(x.shape)
+        return self.head(F.silu(h)).reshape(x.shape)
 
 
 class _Block(nn.Module):
@@ -60,12 +60,12 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        # without it, the loss on a checkerboard stays 1 % higher
+        # without it the loss on a checkerboard stays 1 % higher
         self.norm = nn.LayerNorm(width)
         self.first, self.second = linear(width, width), linear(width, width)
         self.embed = linear(width, width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        inner = F.silu(self.first(self.norm(h)) + self.embed(emb))
+        inner = F.silu(self.first(self.norm(F.silu(h))) + self.embed(emb))
         return h + self.second(self.dropout(inner))

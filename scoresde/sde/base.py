@@ -100,7 +100,7 @@ class GaussianSDE(Process):
         return 2 * self.alpha(t).log() - self.var(t).log()
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """The inverse of `log_snr`, by bisection, within [t_min, t_max]; a subclass that knows it in closed form says so.
+        """The inverse of `log_snr`, by bisection within [t_min, t_max]; overridden where a closed form is known.
 
         Args:
             log_snr: any shape.
@@ -187,5 +187,8 @@ def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d function/dt where each element of the result depends on its own time only."""
     with torch.enable_grad():
         t = t.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(function(t).sum(), t)
+        total = function(t).sum()
+        if not total.requires_grad:  # a constant
+            return torch.zeros_like(t)
+        (slope,) = torch.autograd.grad(total, t)
     return slope

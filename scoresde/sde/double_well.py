@@ -88,12 +88,12 @@ class _Boltzmann(Distribution):
         density = torch.exp(-barrier * (self.x**2 - 1) ** 2)
         mass = torch.cumulative_trapezoid(density, self.x)
         self.log_total = mass[-1].log()
-        self.cdf = torch.cat([mass.new_zeros(1), mass / mass[-1]])
+        self._quantiles = torch.cat([mass.new_zeros(1), mass / mass[-1]])
 
     def icdf(self, value: Tensor) -> Tensor:
         u = value.double()
-        i = torch.searchsorted(self.cdf, u.contiguous()).clamp(1, len(self.x) - 1)
-        share = (u - self.cdf[i - 1]) / (self.cdf[i] - self.cdf[i - 1])
+        i = torch.searchsorted(self._quantiles, u.contiguous()).clamp(1, len(self.x) - 1)
+        share = (u - self._quantiles[i - 1]) / (self._quantiles[i] - self._quantiles[i - 1])
         return torch.lerp(self.x[i - 1], self.x[i], share).to(self.like.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -63,7 +64,7 @@ class Solver(ABC):
     def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
         """The state at ts[-1], the shape of x. Arguments and errors are those of `iterate`."""
         end = x
-        for _, end in self.iterate(sde, x, ts, noise):
+        for _, end in self.iterate(sde, x, ts, noise):  # noqa: B007  the last one is wanted
             pass
         return end
 
@@ -81,9 +82,7 @@ class Solver(ABC):
         process = sde.model.sde
         if not isinstance(process, self.needs) and self.needs is not Reverse:
             needs = self.needs.__name__
-            raise InputError(
-                f"{name} needs a {needs}; {type(process).__name__} is not one: try solver=euler_maruyama"
-            )
+            raise InputError(f"{name} needs a {needs}; {type(process).__name__} is not one: try solver=euler_maruyama")
 
 
 class StepSolver(Solver):
@@ -122,7 +121,7 @@ class StepSolver(Solver):
             noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
         state = self.init(sde, x, ts)
         yield ts[0], x
-        for t, s in zip(ts[:-1], ts[1:], strict=True):
+        for t, s in pairwise(ts):
             x, state = self.step(sde, x, t, s, noise, state)
             yield s, x
 

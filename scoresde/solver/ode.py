@@ -51,7 +51,9 @@ class ODE(Solver):
     def __post_init__(self) -> None:
         """Refuse what torchdiffeq would only refuse later."""
         if self.method not in _METHODS:
-            raise InputError(f"ODE.method = {self.method!r} is not one of torchdiffeq's: {nearest(self.method, _METHODS)}")
+            raise InputError(
+                f"ODE.method = {self.method!r} is not one of torchdiffeq's: {nearest(self.method, _METHODS)}"
+            )
         check(self, "rtol", 0 < self.rtol < float("inf"), "a number > 0")
         check(self, "atol", 0 < self.atol < float("inf"), "a number > 0")
 
@@ -88,7 +90,7 @@ class ODE(Solver):
         low, high = ts.min().item(), ts.max().item()
         # adaptive steps would look beyond the last time, where a variance may be negative
         options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}
-        solution = odeint(
+        return odeint(
             lambda t, y: sde.drift(y, t.clamp(low, high)),
             x,
             ts.to(x.device),
@@ -97,4 +99,3 @@ class ODE(Solver):
             method=self.method,
             options=options,
         )
-        return solution  # type: ignore[no-any-return]

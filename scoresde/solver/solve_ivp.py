@@ -57,16 +57,18 @@ class SolveIVP(Solver):
 
         self.check(sde)
 
+        ends = (ts[0].item(), ts[-1].item())
+
         def drift(t: float, y: Any) -> Any:
             state = torch.from_numpy(y).reshape(x.shape).to(x)
-            return sde.drift(state, torch.tensor(t, dtype=torch.float64)).flatten().double().cpu().numpy()
+            time = torch.tensor(t, dtype=torch.float64).clamp(
+                min(ends), max(ends)
+            )  # the last step is off by a rounding
+            return sde.drift(state, time).flatten().double().cpu().numpy()
 
         start = x.flatten().double().cpu().numpy()
-        ends = (ts[0].item(), ts[-1].item())
         with torch.no_grad():
-            found = solve_ivp(
-                drift, ends, start, method=self.method, t_eval=ts.numpy(), rtol=self.rtol, atol=self.atol
-            )
+            found = solve_ivp(drift, ends, start, method=self.method, t_eval=ts.numpy(), rtol=self.rtol, atol=self.atol)
         if not found.success:
             raise InputError(f"SolveIVP stopped: {found.message}; loosen solver.rtol = {self.rtol}")
         for t, y in zip(ts, found.y.T, strict=True):

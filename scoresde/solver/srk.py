@@ -35,7 +35,9 @@ class SRK(StepSolver):
         # a step size larger than the interval: torchsde then takes one step and ends on s exactly
         path = _Increments(noise, x.flatten(1))
         ends = torch.stack([t, s]) * sign
-        result = sdeint(_Rising(sde, x.shape, sign), x.flatten(1), ends, bm=path, method="srk", dt=2 * abs(s - t).item())
+        result = sdeint(
+            _Rising(sde, x.shape, sign), x.flatten(1), ends, bm=path, method="srk", dt=2 * abs(s - t).item()
+        )
         return result[-1].reshape(x.shape), state
 
 
@@ -60,10 +62,10 @@ class _Rising:
 
     def g(self, u: Tensor, y: Tensor) -> Tensor:
         x = y.reshape(self.shape)
-        return self.sde.diffusion(x, self.sign * u).expand_as(x).flatten(1)
+        return self.sde.diffusion(x, self.sign * u).expand_as(x).to(x.dtype).flatten(1)
 
 
-class _Increments(BaseBrownian):
+class _Increments(BaseBrownian):  # type: ignore[misc]  # torchsde is not typed
     """One interval's increment W and its time integral U, drawn from the samples' own streams."""
 
     def __init__(self, noise: Noise, y: Tensor) -> None:

@@ -143,7 +143,7 @@ class Case:
 
 def case(name: str, **fields: Any) -> Case:
     """A solver of the registry."""
-    words = [str(v) if isinstance(v, str) else f"{k}={v:g}" for k, v in fields.items()]
+    words = [f"{k}={v:g}" if isinstance(v, float) else str(v) for k, v in fields.items()]
     return Case("-".join([name, *words]), registry.build("solver", {"name": name, **fields}))
 
 

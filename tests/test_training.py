@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scoresde.checkpoint import load, read
+from scoresde.data.base import Samples
+from scoresde.ema import EMA
+from scoresde.errors import Diverged, InputError
+from scoresde.registry import build
+from scoresde.score import Denoiser
+from scoresde.training import CHECKPOINT, RESUME, Training, _rows, fit
+
+HOW = Training(steps=12, batch=16, warmup=4, save_every=6, lr=1e-3)
+
+
+def model(dropout: float = 0.1, classes: int = 0) -> Denoiser:
+    torch.manual_seed(0)
+    net = build("model", {"name": "mlp", "width": 32, "depth": 2, "dropout": dropout}, shape=(2,), classes=classes)
+    return Denoiser(net, build("sde", "vp"), build("param", "eps"))
+
+
+DATA = Samples(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)), torch.arange(100) % 3)
+
+
+def weights(m: Denoiser) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in m.parameters()])
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(tmp_path):
+    loss = build("loss", "dsm")
+    whole = model()
+    straight = [p.loss for p in fit(whole, DATA, loss, HOW, tmp_path / "a")]
+    for progress in fit(model(), DATA, loss, HOW, tmp_path / "b"):
+        if progress.step == 8:  # killed, two steps after the last save
+            break
+    torch.manual_seed(99)
+    again = model()
+    resumed = [p.loss for p in fit(again, DATA, loss, HOW, tmp_path / "b", resume=True)]
+    assert resumed == straight[6:]
+    assert torch.equal(weights(again), weights(whole))
+    assert torch.equal(weights(load(tmp_path / "a" / CHECKPOINT)), weights(load(tmp_path / "b" / CHECKPOINT)))
+
+
+def test_training_learns_a_gaussian(tmp_path):
+    """E[ε | x] for data N(0, 0.5² I) is known; a trained network comes near it."""
+    data = Samples(0.5 * torch.randn(50_000, 2, generator=torch.Generator().manual_seed(1)), None)
+    how = Training(steps=400, batch=256, warmup=20, lr=3e-3, ema=0.98)
+    m = model(dropout=0.0)
+    *_, last = fit(m, data, build("loss", "dsm"), how, tmp_path)
+    t = torch.tensor(0.3, dtype=torch.float64)
+    alpha, var = m.sde.alpha(t), m.sde.var(t)
+    x = torch.randn(500, 2) * (alpha**2 * 0.25 + var).sqrt()
+    exact = var.sqrt() / (alpha**2 * 0.25 + var) * x
+    with torch.no_grad():
+        error = (last.average(x, t).eps - exact).square().mean().sqrt()
+    assert error < 0.05  # of the noise's deviation, 1; the untrained network's is above 0.7
+
+
+def test_a_loss_that_is_not_finite_stops_within_one_step(tmp_path):
+    dsm = build("loss", "dsm")
+    calls = 0
+
+    def loss(m, x0, noise, cond=None):
+        nonlocal calls
+        calls += 1
+        return dsm(m, x0, noise, cond) * (float("nan") if calls == 9 else 1.0)
+
+    m = model()
+    steps = []
+    with pytest.raises(Diverged, match=r"stopped at step 9.*loss = nan.*model\.safetensors of step 6") as caught:
+        for progress in fit(m, DATA, loss, HOW, tmp_path):
+            steps.append(progress.step)
+            good = weights(m).clone()
+    assert "\n" not in str(caught.value)
+    assert steps[-1] == 8
+    assert torch.equal(weights(m), good)  # the step that failed changed nothing
+    assert read(tmp_path / RESUME)[1]["step"] == 6
+
+
+def test_each_pass_takes_every_sample_once():
+    how = replace(HOW, batch=7)
+    rows = torch.cat([_rows(10, how, step) for step in range(10)])
+    for p in range(7):
+        assert sorted(rows[10 * p : 10 * p + 10].tolist()) == list(range(10))
+
+
+def test_resume_refuses_another_model(tmp_path):
+    for _ in fit(model(), DATA, build("loss", "dsm"), HOW, tmp_path):
+        pass
+    other = model()
+    other.sde = build("sde", "ve")
+    with pytest.raises(InputError, match="trained with sde"):
+        next(fit(other, DATA, build("loss", "dsm"), HOW, tmp_path, resume=True))
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        next(fit(model(), DATA, build("loss", "dsm"), HOW, tmp_path / "nowhere", resume=True))
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    dsm = build("loss", "dsm")
+    with pytest.raises(InputError, match=r"batch = 1000 .* 100 samples"):
+        next(fit(model(), DATA, dsm, replace(HOW, batch=1000), tmp_path))
+    with pytest.raises(InputError, match="labels=true needs data with labels"):
+        next(fit(model(classes=3), Samples(DATA.x, None), dsm, replace(HOW, labels=True), tmp_path))
+    for bad in ({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"ema": 1.0}, {"batch": 0}, {"warmup": -1}):
+        with pytest.raises(InputError, match=next(iter(bad))):
+            replace(HOW, **bad)
+
+
+def test_labels_reach_the_network(tmp_path):
+    m = model(classes=3)
+    for _ in fit(m, DATA, build("loss", "dsm"), replace(HOW, labels=True), tmp_path):
+        pass
+    x, t = torch.zeros(3, 2), torch.tensor(0.5, dtype=torch.float64)
+    out = load(tmp_path / CHECKPOINT)(x, t, {"label": torch.arange(3)}).x0
+    assert not torch.equal(out[0], out[1])
+
+
+def test_the_average_follows_its_formula():
+    m = model()
+    average = EMA(m, 0.5)
+    expected = weights(m).double()
+    for k in range(5):
+        with torch.no_grad():
+            for p in m.parameters():
+                p.add_(1.0)
+        average.update(m, k)
+        d = min(0.5, (1 + k) / (10 + k))
+        expected = d * expected + (1 - d) * weights(m).double()
+    assert torch.allclose(weights(average.model).double(), expected, rtol=1e-6)
+    assert not average.model.training

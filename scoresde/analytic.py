@@ -122,7 +122,7 @@ class GaussianMixture(ScoreModel):
             t: time, shape ().
         """
         edges = self._log_weights.exp().cumsum(0)[:-1].double()
-        k = torch.searchsorted(edges, noise.uniform(()))
+        k = torch.searchsorted(edges, noise.uniform(()).contiguous())
         z = self._variances[k].sqrt() * noise.normal().flatten(1)
         z = z if self._basis is None else torch.einsum("bij,bj->bi", self._basis[k], z)
         x0 = (self._means[k] + z).reshape(noise.shape).to(noise.dtype)

@@ -17,7 +17,7 @@ from scoresde.score import Denoiser
 
 __all__ = ["describe_model", "load", "read", "save", "write"]
 
-_FORMAT = "scoresde 1"
+_KEY = "scoresde 1"  # the one entry of the metadata: several would be written in no fixed order
 
 
 def describe_model(model: Denoiser) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, An
     """Write tensors with a card of plain values, whole or not at all."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with whole(path) as draft:
-        save_file(plain, draft, metadata={"format": _FORMAT, "card": json.dumps(card)})
+        save_file(plain, draft, metadata={_KEY: json.dumps(card)})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -86,10 +86,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise InputError(f"{path} was not written by scoresde: its format is {metadata.get('format')!r}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["card"])  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+            if _KEY not in metadata:
+                raise InputError(f"{path} was not written by scoresde: its metadata holds {sorted(metadata)}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata[_KEY])  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path} is not a whole safetensors file of scoresde: truncated or foreign ({error})"
         ) from None

@@ -44,7 +44,11 @@ def time_like(t: Tensor, x: Tensor) -> Tensor:
     Args:
         t: shape () or (B,); a scalar is best left on the CPU, where reading it costs no synchronisation.
         x: data, shape (B, ...).
+
+    Raises:
+        InputError: when (B,) times meet a batch of another length.
     """
     if t.ndim == 0 and t.device.type == "cpu":
         return torch.full((x.shape[0],), t.item(), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
-    return t.expand(x.shape[0]).to(x.device, torch.promote_types(x.dtype, torch.float32))
+    each = t if t.ndim == 0 else expand(t, x).flatten()
+    return each.expand(x.shape[0]).to(x.device, torch.promote_types(x.dtype, torch.float32))

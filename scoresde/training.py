@@ -1,5 +1,6 @@
 """One visible training loop."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,17 +107,21 @@ def fit(
     if how.batch > len(x):
         raise InputError(f"batch = {how.batch} is larger than the data, {len(x)} samples: take a smaller batch")
 
-    average = EMA(model, how.ema)
-    optimizer = torch.optim.Adam(model.parameters(), lr=how.lr)
-    done, saved = 0, 0
+    state = _State(model, how)
     if resume:
-        done = saved = _restore(folder / RESUME, model, average, optimizer)
+        state.restore(folder / RESUME)
+    return _run(state, Samples(x, label), loss, how, folder)
+
+
+def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path) -> Iterator[Progress]:
+    x, label = data
+    model, optimizer, saved = state.model, state.optimizer, state.step
     model.train()
-    for step in range(done, how.steps):
+    for step in range(state.step, how.steps):
         torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # for dropout
-        rows = _rows(len(x), how, step).to(device)
+        rows = _rows(len(x), how, step).to(x.device)
         cond = {"label": label[rows]} if how.labels and label is not None else None
-        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=device, first=step * how.batch)
+        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=x.device, first=step * how.batch)
         lr = how.lr * min(1.0, (step + 1) / max(1, how.warmup))
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -124,22 +129,22 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         value = loss(model, x[rows], noise, cond).mean()
         value.backward()  # type: ignore[no-untyped-call]
-        gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
-        value_now, gradient_now = torch.stack([value.detach(), gradient.to(value)]).tolist()
-        if not (abs(value_now) < float("inf") and abs(gradient_now) < float("inf")):
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
+        value_now, norm_now = torch.stack([value.detach(), norm.to(value)]).tolist()
+        if not (math.isfinite(value_now) and math.isfinite(norm_now)):
             last = (
                 f"the last good checkpoint is {folder / CHECKPOINT} of step {saved}" if saved else "none is saved yet"
             )
-            numbers = f"loss = {value_now}, gradient norm = {gradient_now}"
+            numbers = f"loss = {value_now}, gradient norm = {norm_now}"
             raise Diverged(f"training stopped at step {step + 1}, {numbers}: {last}; try a lower lr")
         optimizer.step()
-        average.update(model, step)
+        state.average.update(model, step)
 
-        done = step + 1
-        if done % how.save_every == 0 or done == how.steps:
-            _save(folder, model, average, optimizer, done)
-            saved = done
-        yield Progress(done, value_now, gradient_now, lr, average.model)
+        state.step = step + 1
+        if state.step % how.save_every == 0 or state.step == how.steps:
+            state.save(folder)
+            saved = state.step
+        yield Progress(state.step, value_now, norm_now, lr, state.average.model)
 
 
 def _rows(count: int, how: Training, step: int) -> Tensor:
@@ -152,28 +157,37 @@ def _rows(count: int, how: Training, step: int) -> Tensor:
     return torch.cat(orders)[start : start + how.batch]
 
 
-def _save(folder: Path, model: Denoiser, average: EMA[Denoiser], optimizer: torch.optim.Adam, step: int) -> None:
-    moments = optimizer.state_dict()["state"]
-    tensors = {f"model.{k}": v for k, v in model.net.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.model.net.state_dict().items()}
-    tensors |= {f"adam.{i}.{k}": v for i, state in moments.items() for k, v in state.items()}
-    write(folder / RESUME, tensors, {"step": step, "trained": describe_model(model)})
-    save(folder / CHECKPOINT, average.model, {"step": step})
+class _State:
+    """What a run consists of: raw weights, their average, the optimizer's moments, the steps done."""
 
+    def __init__(self, model: Denoiser, how: Training) -> None:
+        self.model = model
+        self.average = EMA(model, how.ema)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=how.lr)
+        self.step = 0
 
-def _restore(path: Path, model: Denoiser, average: EMA[Denoiser], optimizer: torch.optim.Adam) -> int:
-    """Put a run's state back; the step it was saved at."""
-    tensors, card = read(path)
-    asked = describe_model(model)
-    for group, trained in card["trained"].items():
-        if trained != asked[group]:
-            raise InputError(f"cannot resume {path}: it was trained with {group} = {trained}, not {asked[group]}")
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("adam."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    for prefix, net in (("model.", model.net), ("average.", average.model.net)):
-        net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return int(card["step"])
+    def save(self, folder: Path) -> None:
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.model.net.state_dict().items()}
+        tensors |= {f"adam.{i}.{k}": v for i, moment in moments.items() for k, v in moment.items()}
+        write(folder / RESUME, tensors, {"step": self.step, "trained": describe_model(self.model)})
+        save(folder / CHECKPOINT, self.average.model, {"step": self.step})
+
+    def restore(self, path: Path) -> None:
+        tensors, card = read(path)
+        asked = describe_model(self.model)
+        if not isinstance(card.get("trained"), dict):
+            raise InputError(f"{path} holds a model but no training state: resume from the {RESUME} beside it")
+        for group, trained in card["trained"].items():
+            if trained != asked[group]:
+                raise InputError(f"cannot resume {path}: it was trained with {group} = {trained}, not {asked[group]}")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = tensor
+        for prefix, net in (("model.", self.model.net), ("average.", self.average.model.net)):
+            net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.step = int(card["step"])

@@ -75,9 +75,9 @@ def rewrite(path, change):
     data = path.read_bytes()
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
-    card = json.loads(header["__metadata__"]["card"])
+    card = json.loads(header["__metadata__"]["scoresde 1"])
     change(card)
-    header["__metadata__"]["card"] = json.dumps(card)
+    header["__metadata__"]["scoresde 1"] = json.dumps(card)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from scoresde.cli.command import command, pick_device, record
 
 __all__ = ["Run", "main", "run"]
@@ -17,7 +19,7 @@ class Run:
 
     Args:
         name: the run is kept under outputs/<name>/<time>/.
-        resume: the folder of a run to go on with, as it was configured but for what the command line changes.
+        resume: the folder of a run to go on with, or last; its configuration holds but for what is given anew.
         preview_every: steps between sample previews; 0 for none.
         tensorboard: whether to log for TensorBoard too (pip install "scoresde[log]").
         device: auto, cpu, cuda, cuda:1, …
@@ -138,13 +140,16 @@ def _board(folder: Path) -> Any:
 
 
 def _resumed(arguments: list[str]) -> list[str]:
-    """With resume=FOLDER, the overrides that made the run come first, and it goes on in its own folder."""
-    folder = next((a.removeprefix("resume=") for a in arguments if a.startswith("resume=")), "")
-    kept = Path(folder) / "overrides.yaml"
-    if not folder or not kept.is_file():
-        return arguments  # where there is nothing to resume, reading the checkpoint says so
-    import yaml
-
-    before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8"))]
+    """With resume=FOLDER, or resume=last, the overrides that made the run come first, and it goes on in its folder."""
+    given = next((a.removeprefix("resume=") for a in arguments if a.startswith("resume=")), "")
+    if given in ("", "null"):
+        return arguments
+    folder = Path(given)
+    if given == "last":
+        runs = sorted(Path("outputs").rglob("resume.safetensors"), key=lambda path: path.stat().st_mtime)
+        folder = runs[-1].parent if runs else folder
+    kept = folder / "overrides.yaml"
+    # without it there is nothing to resume, as reading the checkpoint then says
+    before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8"))] if kept.is_file() else []
     changed = {a.partition("=")[0] for a in arguments}
     return [*(o for o in before if o.partition("=")[0] not in changed), *arguments, f"hydra.run.dir={folder}"]

@@ -34,8 +34,8 @@ class ODE(Solver):
     along the grid.
 
     Args:
-        method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint, heun2,
-            heun3, rk4 (fixed).
+        method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint,
+            heun2, heun3, rk4 (fixed).
         rtol, atol: relative and absolute tolerance of adaptive methods, > 0.
 
     Raises:

@@ -164,9 +164,7 @@ def at_eta(cases: list[Case], etas: tuple[float, ...]) -> list[Case]:
     found = []
     for c in cases:
         free = "eta" in {f.name for f in dataclasses.fields(c.solver)}
-        found += (
-            [Case(f"{c.name}-eta={e:g}", dataclasses.replace(c.solver, eta=e)) for e in etas] if free else [c]
-        )
+        found += [Case(f"{c.name}-eta={e:g}", dataclasses.replace(c.solver, eta=e)) for e in etas] if free else [c]
     return found
 
 

@@ -21,13 +21,12 @@ def order_of(solver):
 
 
 def last(path):
-    for _, x in path:
-        pass
+    *_, (_, x) = path
     return x
 
 
 def of_prior(sde):
-    """What the prior leaves out, α(t_max) m against s(t_max): in deviations of the mean, and relative in the variance."""
+    """What the prior leaves out, α(t_max) m against s(t_max): in deviations of the mean, and of the variance."""
     t = torch.tensor(sde.t_max, dtype=F64)
     return (sde.alpha(t) * MEAN.abs().max() / sde.std(t)).item(), (sde.alpha(t) ** 2 * 4 / sde.var(t)).item()
 

@@ -1,4 +1,4 @@
-"""Every solver is of the order that it declares, on the exact probability flow of a Gaussian, and costs what it says."""
+"""Every solver is of the order that it declares, on the exact flow of a Gaussian, and costs what it says."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -126,7 +126,7 @@ def test_a_planted_fault_shows(wrong, sde):
 @SDES
 @pytest.mark.parametrize("snr", [0.16, 0.5])
 def test_annealed_langevin_rests_at_its_own_variance(sde, snr):
-    """v = (1 − h/V)² v + 2h with h = 2 (snr s)²: v = V/(1 − snr² s²/V), which is s²/(1 − snr²) where data is a point."""
+    """v = (1 − h/V)² v + 2h with h = 2 (snr s)²: v = V/(1 − snr² s²/V), or s²/(1 − snr²) where data is a point."""
     ts = sde.time(torch.tensor([-0.1, 0.0], dtype=F64))
     solver = case("annealed_langevin", snr=snr, steps=300).solver
     model = GaussianMixture(sde, MEAN[None], 0.0)
@@ -222,11 +222,9 @@ def test_annealed_correction_recovers_the_law(predictor, sde):
 def test_langevin_correction_recovers_the_law(predictor, sde):
     """In 64 dimensions from the prior, pooled over 128 × 64 numbers: the variance's error bar is 1.6 %."""
     model = GaussianMixture(sde, torch.full((1, 64), 0.3, dtype=F64), 0.25)
-    for _, x in trajectory(model, 128, solver=pc(predictor, "langevin"), steps=120, denoise=False):
-        pass
+    *_, (_, x) = trajectory(model, 128, solver=pc(predictor, "langevin"), steps=120, denoise=False)
     t = torch.tensor(sde.t_min, dtype=F64)
     mean, var = sde.alpha(t) * 0.3, sde.alpha(t) ** 2 * 0.25 + sde.var(t)
     # what is left of the prior's own miss of the mean, and of a first-order method's, is below 5 % of a deviation
     assert abs(x.mean() - mean) / var.sqrt() < 0.05 + 5 / x.numel() ** 0.5
     assert abs(x.var() / var - 1) < 0.05 + 5 * (2 / x.numel()) ** 0.5
-

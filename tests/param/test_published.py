@@ -1,0 +1,61 @@
+"""The scales in the papers' own letters."""
+
+import pytest
+import torch
+
+from scoresde import registry
+from scoresde.errors import InputError
+
+F64 = torch.float64
+SIGMA = torch.tensor([0.002, 0.5, 3.0, 80.0], dtype=F64)
+
+
+def scales(name, alpha, std, **fields):
+    return registry.build("param", {"name": name, **fields}).scales(std, alpha, std)
+
+
+def test_edm_is_table_one():
+    found = scales("edm", torch.ones_like(SIGMA), SIGMA, sigma_data=0.5)
+    torch.testing.assert_close(found.skip, 0.25 / (SIGMA**2 + 0.25))
+    torch.testing.assert_close(found.out, SIGMA * 0.5 / (SIGMA**2 + 0.25).sqrt())
+    torch.testing.assert_close(found.inp, 1 / (SIGMA**2 + 0.25).sqrt())
+    torch.testing.assert_close(found.noise, SIGMA.log() / 4)
+
+
+def test_edm_for_another_alpha_is_table_one_at_the_same_noise_level():
+    """x̂ = x/α has the noise σ = s/α: skip · x̂ and inp · x̂ are what table 1 has."""
+    alpha = torch.tensor([0.9, 0.5, 0.3, 0.01], dtype=F64)
+    plain = scales("edm", torch.ones_like(SIGMA), SIGMA)
+    found = scales("edm", alpha, SIGMA * alpha)
+    torch.testing.assert_close(found.skip * alpha, plain.skip)
+    torch.testing.assert_close(found.inp * alpha, plain.inp)
+    torch.testing.assert_close(found.out, plain.out)
+
+
+def test_v_of_a_variance_preserving_process_is_salimans():
+    angle = torch.tensor([0.1, 0.7, 1.5], dtype=F64)
+    found = scales("v", angle.cos(), angle.sin())
+    torch.testing.assert_close(found.skip, angle.cos())
+    torch.testing.assert_close(found.out, -angle.sin())
+
+
+@pytest.mark.parametrize("name", ["v", "edm", "x0"])
+def test_no_data_left_is_finite(name):
+    """α = 0, pure noise: these may be trained there."""
+    zero, one = torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64)
+    found = scales(name, zero, one)
+    assert all(scale.isfinite().all() for scale in found[:3])
+
+
+def test_v_predicts_what_it_says():
+    alpha, std = torch.tensor([0.6], dtype=F64), torch.tensor([0.7], dtype=F64)
+    x0, eps = 1.3, -0.4
+    found = scales("v", alpha, std)
+    v = alpha * eps - std * x0
+    torch.testing.assert_close(found.skip * (alpha * x0 + std * eps) + found.out * v, torch.tensor([x0], dtype=F64))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_deviation_that_is_none_is_refused(sigma):
+    with pytest.raises(InputError, match=r"^EDM\.sigma_data = .* must be a number > 0$"):
+        registry.build("param", {"name": "edm", "sigma_data": sigma})

@@ -23,6 +23,7 @@ CHECKPOINT = "model.safetensors"
 """The averaged model's file in a run's folder: all that sampling needs."""
 RESUME = "resume.safetensors"
 """The file beside it from which training goes on: raw weights and the optimizer's moments."""
+_STREAMS = 2**61  # where the streams of training begin: far from those of samples of the same seed
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
         torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # for dropout
         rows = _rows(len(x), how, step).to(x.device)
         cond = {"label": label[rows]} if how.labels and label is not None else None
-        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=x.device, first=step * how.batch)
+        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=x.device, first=_STREAMS + step * how.batch)
         lr = how.lr * min(1.0, (step + 1) / max(1, how.warmup))
         for group in optimizer.param_groups:
             group["lr"] = lr

@@ -34,6 +34,8 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     if {"-h", "--help"} & set(sys.argv[1:]):
         show_help(name, groups, settings, job)
         return
+    # flags first: the argument parser takes overrides only in one piece
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: not a.startswith("-") and ("=" in a or a.startswith("~")))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
     with _one_line(name):
         _run(name, groups, settings, job)

@@ -76,7 +76,8 @@ class GaussianMixture(ScoreModel):
     def _posterior(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """E[x_0 | x, k], shape (B, K, D), and log w_k p_t(x | k), shape (B, K)."""
         means, variances = self._means.to(x.dtype), self._variances.to(x.dtype)
-        alpha, std = (c.reshape(-1, 1, 1).to(x.dtype) for c in (alpha, std))
+        # a scalar stays on the CPU, where it multiplies data on any device without a transfer
+        alpha, std = (c if c.ndim == 0 else c.to(x).reshape(-1, 1, 1) for c in (alpha, std))
         offset = self._rotate(x.flatten(1)[:, None, :] - alpha * means, back=False)
         spread = alpha**2 * variances + std**2
         clean = means + self._rotate(alpha * variances / spread * offset, back=True)

@@ -19,9 +19,13 @@ def picture(x: Tensor, path: Path, bounds: tuple[float, float] | None, data: Ten
     return None
 
 
-def animation(frames: Sequence[Tensor], times: Sequence[float], path: Path) -> Path | None:
+def animation(
+    frames: Sequence[Tensor], times: Sequence[float], path: Path, bounds: tuple[float, float] | None
+) -> Path | None:
     """The way from noise to such data, as a GIF; None for other data."""
-    return animate(frames, path, times=times) if _are_images(frames[0]) or _are_points(frames[0]) else None
+    if _are_images(frames[0]) or _are_points(frames[0]):
+        return animate(frames, path, times=times, range=bounds or (-1, 1))
+    return None
 
 
 def _are_images(x: Tensor) -> bool:

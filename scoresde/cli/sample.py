@@ -118,5 +118,5 @@ def run(config: dict[str, Any], folder: Path) -> None:
     print(f"samples        {folder / 'samples.npy'}, {tuple(samples.shape)}")
     if made := picture(samples[:100], folder / "samples.png", model.range):
         print(f"picture        {made}")
-    if frames and (made := animation(frames, times, folder / "trajectory.gif")):
+    if frames and (made := animation(frames, times, folder / "trajectory.gif", model.range)):
         print(f"animation      {made}")

@@ -75,6 +75,9 @@ class Solver(ABC):
             InputError: ``DDIM needs a GaussianSDE; DoubleWell is not one: try solver=euler_maruyama``.
         """
         name = type(self).__name__
+        if self.weak_order is None and not sde.deterministic:
+            wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
+            raise InputError(f"{name} integrates no noise: it needs {wants}, or try solver=euler_maruyama")
         if self.needs is SDE:
             return
         if not isinstance(sde, Reverse):

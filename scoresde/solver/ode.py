@@ -11,7 +11,6 @@ from torchdiffeq._impl.solvers import AdaptiveStepsizeODESolver
 
 from scoresde.errors import InputError, check, nearest
 from scoresde.noise import Noise
-from scoresde.reverse import Reverse
 from scoresde.sde.base import SDE
 from scoresde.solver.base import Solver
 
@@ -71,22 +70,22 @@ class ODE(Solver):
         """A fixed method's stages times the steps."""
         return _STAGES[self.method] * steps if self.method in _STAGES else None
 
-    def check(self, sde: SDE) -> None:
-        """Refuse noise."""
-        if not sde.deterministic:
-            wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
-            raise InputError(f"ODE integrates no noise: it needs {wants}, or try solver=euler_maruyama")
-
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Solve once, then report; see `Solver.iterate`."""
-        yield from zip(ts, self._odeint(sde, x, ts), strict=True)
+        """Go along the grid, or solve once and report there; see `Solver.iterate`."""
+        self.check(sde)
+        if self.adaptive:
+            yield from zip(ts, self._odeint(sde, x, ts), strict=True)
+            return
+        yield ts[0], x
+        for i in range(1, len(ts)):
+            x = self._odeint(sde, x, ts[i - 1 : i + 1])[-1]
+            yield ts[i], x
 
     def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
         """The state at ts[-1]; an adaptive method reports nowhere else."""
-        return self._odeint(sde, x, ts[[0, -1]] if self.adaptive else ts)[-1]
+        return super().solve(sde, x, ts[[0, -1]] if self.adaptive else ts)
 
     def _odeint(self, sde: SDE, x: Tensor, ts: Tensor) -> Tensor:
-        self.check(sde)
         low, high = ts.min().item(), ts.max().item()
         # adaptive steps would look beyond the last time, where a variance may be negative
         options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from scoresde.errors import InputError, check
 from scoresde.noise import Noise
-from scoresde.reverse import Reverse
 from scoresde.sde.base import SDE
 from scoresde.solver.base import Solver
 
@@ -44,12 +43,6 @@ class SolveIVP(Solver):
 
     def nfe(self, steps: int) -> None:
         """The method decides."""
-
-    def check(self, sde: SDE) -> None:
-        """Refuse noise."""
-        if not sde.deterministic:
-            wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
-            raise InputError(f"SolveIVP integrates no noise: it needs {wants}, or try solver=euler_maruyama")
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Solve once, then report; see `Solver.iterate`."""

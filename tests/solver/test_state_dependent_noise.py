@@ -59,3 +59,14 @@ def test_strong_order(name, order):
         w = sum(noise.draws[::each]) * steps**-0.5
         errors.append((out - torch.exp(sde.a - sde.b**2 / 2 + sde.b * w)).square().mean().sqrt().item())
     assert slope(STEPS, errors) == pytest.approx(order, abs=0.15)
+
+
+def test_an_increment_and_its_time_integral_have_their_covariance():
+    """W and U = ∫ (w(u) − w(t)) du over h: h, h²/2 and h³/3. No order of the laws above sees a wrong U."""
+    from scoresde.solver.srk import _Increments
+
+    t, h = torch.tensor(0.3, dtype=F64), 0.7
+    draws = torch.eye(2, dtype=F64)
+    w, u = _Increments(Given(draws, (1,)), torch.zeros(2, 1, dtype=F64))(t, t + h, return_U=True)
+    found = torch.stack([(w * w).sum(), (w * u).sum(), (u * u).sum()])
+    torch.testing.assert_close(found, torch.tensor([h, h**2 / 2, h**3 / 3], dtype=F64))

@@ -149,8 +149,8 @@ def publish(package: str | None = None) -> None:
             continue  # published below, by the component that holds it
         for name in names(group):
             cls = component(group, name)
-            package = f"{group}.{name}" if group in _SEVERAL else None
-            store.store(group=group, name=name, node=_node(name, cls), package=package)
+            place = f"{group}.{name}" if group in _SEVERAL else None
+            store.store(group=group, name=name, node=_node(name, cls), package=place)
             for f in dataclasses.fields(cls):
                 if "group" in f.metadata:
                     inside = f.metadata["group"]

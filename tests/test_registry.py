@@ -50,7 +50,7 @@ def test_a_component_within_a_component():
     assert registry.build("solver", registry.describe(pc)) == pc
     assert registry.nested_fields("solver", "predictor_corrector") == {
         "predictor": ("solver", "reverse_diffusion"),
-        "corrector": ("solver", "langevin"),
+        "corrector": ("solver", "annealed_langevin"),
     }
 
 

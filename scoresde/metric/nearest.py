@@ -7,11 +7,11 @@ from torch import Tensor
 from scoresde.data.base import Samples
 from scoresde.metric.base import Metric, rows
 
-__all__ = ["NearestNeighbour"]
+__all__ = ["Nearest"]
 
 
 @dataclass(frozen=True)
-class NearestNeighbour(Metric):
+class Nearest(Metric):
     """The mean distance min_j |x − d_j| of samples x to the data d; a copy of the data gives 0.
 
     Beside it the same within the data, of each point to the nearest other one. A model that has learned the law comes

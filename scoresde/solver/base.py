@@ -25,8 +25,7 @@ class Solver(ABC):
 
     A solver says once what it needs and what it promises:
 
-    - ``needs``: the class that the SDE must be of. `SDE` is any, also a forward process; `Reverse` is one with a score;
-      a class of `Process` stands for the reverse of such a process.
+    - ``needs``: `SDE` for any, also a forward process; a class of `Process` for the `Reverse` of such a process.
     - ``order``: p, where the error on an ODE falls as stepᵖ; None for a solver that always draws noise.
     - ``weak_order``: the same for the law of the samples of an SDE; None for a solver that draws no noise, 0 where
       the error is set by something else than the grid.
@@ -82,10 +81,11 @@ class Solver(ABC):
             return
         if not isinstance(sde, Reverse):
             raise InputError(f"{name} needs a score, and {type(sde).__name__} has none: try solver=euler_maruyama")
-        process = sde.model.sde
-        if not isinstance(process, self.needs) and self.needs is not Reverse:
-            needs = self.needs.__name__
-            raise InputError(f"{name} needs a {needs}; {type(process).__name__} is not one: try solver=euler_maruyama")
+        if not isinstance(sde.model.sde, self.needs):
+            process, needs = type(sde.model.sde).__name__, self.needs.__name__
+            raise InputError(f"{name} needs a {needs}; {process} is not one: try solver=euler_maruyama")
+        if self.weak_order and sde.eta != self.eta:  # such a solver draws its own noise, whatever the reverse's η
+            raise InputError(f"{name} has eta = {self.eta}, but the Reverse {sde.eta}: give it eta=solver.eta")
 
 
 class StepSolver(Solver):

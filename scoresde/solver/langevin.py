@@ -20,9 +20,10 @@ class Langevin(StepSolver):
     """x ← x + h ∇log p_s(x) + √(2h) z, with h = 2 (snr ‖z‖/‖∇log p_s(x)‖)² for each sample by itself, s_s² at most.
 
     A step from t to s is ``steps`` such updates at s. Alone it is annealed Langevin sampling; behind a predictor it is
-    the corrector. The paper's code averages both norms over the batch, so that a sample depends on its neighbours; here
-    it does not. The bound is met in few dimensions only, where a score may vanish and the ratio has no mean. The
-    paper's factor α_i = 1 − β_i for VP, which tends to 1 as the grid is refined, is left out.
+    the paper's corrector. The paper's code averages both norms over the batch, so that a sample depends on its
+    neighbours; here it does not, at a price: a step that knows its own z and score widens the law, by about 2/D of the
+    variance in D dimensions. Nothing for images; for points take annealed_langevin. The paper's factor
+    α_i = 1 − β_i for VP, which tends to 1 as the grid is refined, is left out.
 
     Args:
         snr: the ratio r of the norms of what the score and the noise contribute, > 0: about 0.16.

@@ -18,7 +18,8 @@ class PredictorCorrector(StepSolver):
 
     Args:
         predictor: any solver that steps: ``solver/predictor=euler_maruyama``, ``reverse_diffusion``, ``ancestral``, …
-        corrector: one that moves at s alone: ``solver/corrector=langevin`` or ``annealed_langevin``.
+        corrector: one that moves at s alone: ``solver/corrector=annealed_langevin``, right in any dimension, or the
+            paper's ``langevin``, for images.
 
     Raises:
         InputError: where either cannot integrate the SDE.
@@ -28,7 +29,7 @@ class PredictorCorrector(StepSolver):
 
     weak_order = 0
     predictor: StepSolver = nested("solver", "reverse_diffusion")
-    corrector: StepSolver = nested("solver", "langevin")
+    corrector: StepSolver = nested("solver", "annealed_langevin")
 
     @property
     def eta(self) -> float:  # type: ignore[override]

@@ -15,7 +15,7 @@ from scoresde.errors import InputError
 from scoresde.metric.classifier import Classifier
 from scoresde.metric.energy import Energy
 from scoresde.metric.mmd import MMD
-from scoresde.metric.nearest import NearestNeighbour
+from scoresde.metric.nearest import Nearest
 from scoresde.metric.sliced_wasserstein import SlicedWasserstein
 
 METRICS = registry.names("metric")
@@ -169,17 +169,17 @@ def test_mmd_bandwidth_is_the_median_distance_of_the_data():
 
 def test_a_copy_has_no_distance_to_its_nearest_neighbour():
     data = labelled()
-    near, within = NearestNeighbour()(data.x[:50], data).values()
+    near, within = Nearest()(data.x[:50], data).values()
     assert near == 0
     distance = (data.x[:, None] - data.x[None]).double().norm(dim=-1).fill_diagonal_(math.inf)
     assert within == pytest.approx(distance.min(1).values.mean().item(), rel=1e-5)
-    shifted, _ = NearestNeighbour()(torch.full((5, 2), 100.0), data).values()
+    shifted, _ = Nearest()(torch.full((5, 2), 100.0), data).values()
     assert shifted == pytest.approx((100 - data.x).norm(dim=-1).min().item())
 
 
 def test_nearest_neighbours_in_many_dimensions():
     x, _ = Digits().load()
-    near, within = NearestNeighbour()(x[:300], Samples(x, None)).values()
+    near, within = Nearest()(x[:300], Samples(x, None)).values()
     assert near == pytest.approx(0, abs=1e-9)
     assert 1.5 < within < 3
 

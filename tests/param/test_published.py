@@ -47,12 +47,14 @@ def test_no_data_left_is_finite(name):
     assert all(scale.isfinite().all() for scale in found[:3])
 
 
-def test_v_predicts_what_it_says():
+@pytest.mark.parametrize("name", ["x0", "eps", "score", "v"])
+def test_the_network_predicts_what_the_name_says(name):
+    """laws/test_param.py inverts the scales, and so cannot see a wrong sign in them."""
     alpha, std = torch.tensor([0.6], dtype=F64), torch.tensor([0.7], dtype=F64)
-    x0, eps = 1.3, -0.4
-    found = scales("v", alpha, std)
-    v = alpha * eps - std * x0
-    torch.testing.assert_close(found.skip * (alpha * x0 + std * eps) + found.out * v, torch.tensor([x0], dtype=F64))
+    x0, eps = torch.tensor([1.3], dtype=F64), torch.tensor([-0.4], dtype=F64)
+    said = {"x0": x0, "eps": eps, "score": -eps / std, "v": alpha * eps - std * x0}[name]
+    found = scales(name, alpha, std)
+    torch.testing.assert_close(found.skip * (alpha * x0 + std * eps) + found.out * said, x0)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])

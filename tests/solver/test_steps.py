@@ -116,7 +116,7 @@ def test_predictor_corrector_is_the_one_and_then_the_other():
     reverse = Reverse(model(VP))
     both = solver("predictor_corrector").solve(reverse, x, TS, Noise(4, (3, 2), dtype=F64))
     halfway = solver("reverse_diffusion").solve(reverse, x, TS, noise)
-    torch.testing.assert_close(both, solver("langevin").solve(reverse, halfway, TS, noise))
+    torch.testing.assert_close(both, solver("annealed_langevin").solve(reverse, halfway, TS, noise))
 
 
 def test_a_solver_takes_the_forward_process_too():
@@ -150,7 +150,7 @@ def test_ddim_encodes_without_noise_only():
     x = torch.zeros(1, 2, dtype=F64)
     assert solver("ddim").solve(Reverse(model(VP), eta=0.0), x, TS.flip(0)).isfinite().all()
     with pytest.raises(InputError, match="DDIM with noise only samples"):
-        solver("ddim", eta=0.5).solve(Reverse(model(VP)), x, TS.flip(0))
+        solver("ddim", eta=0.5).solve(Reverse(model(VP), eta=0.5), x, TS.flip(0))
 
 
 @pytest.mark.parametrize(

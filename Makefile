@@ -34,7 +34,7 @@ slow: $(VENV)/.ready
 	$(RUN) -m pytest -m slow
 
 notebooks: $(VENV)/.ready
-	for source in examples/*.py; do $(VENV)/bin/jupytext --to ipynb --execute --set-kernel python3 $$source || exit 1; done
+	$(RUN) -m tests.test_examples
 
 # the stamp is written last: an installation that broke off is taken up again
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)

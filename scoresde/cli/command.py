@@ -95,12 +95,12 @@ def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) ->
 
     def task(config: Any) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
         with _one_line(name, folder):  # here too: Hydra would add lines of its own to what a job raises
             for key in config:
                 if key not in known:
                     raise InputError(f"there is no key {key}: {nearest(str(key), known)}")
             _resolve(job)(OmegaConf.to_container(config, resolve=True), folder)
-        _resolve(job)(OmegaConf.to_container(config, resolve=True), folder)
 
     hydra.main(version_base=None, config_path="pkg://scoresde.conf", config_name=name)(task)()
 

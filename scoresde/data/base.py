@@ -12,7 +12,7 @@ class Samples(NamedTuple):
     """Data in memory: x of shape (N, *shape), float32, and labels of shape (N,), int64, or None."""
 
     x: Tensor
-    label: Tensor | None
+    label: Tensor | None = None
 
 
 class Data(ABC):

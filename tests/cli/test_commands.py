@@ -52,7 +52,8 @@ def test_train_sample_evaluate(command, tmp_path):
     run = tmp_path / "run"
     for name in ("model.safetensors", "resume.safetensors", "loss.csv", "loss.png", "config.yaml", "previews"):
         assert (run / name).exists(), name
-    assert "run/model.safetensors" in out
+    assert out.count("checkpoint     run/model.safetensors") == 1
+    assert out.count("training sde=vp") == 1
     assert "loss=" in err
     assert yaml.safe_load((run / "config.yaml").read_text())["sde"]["beta_max"] == 20.0
     assert len(list(csv.reader((run / "loss.csv").open()))) == 7
@@ -71,7 +72,7 @@ def test_train_sample_evaluate(command, tmp_path):
     assert x.shape == (40, 1, 8, 8)
     assert x.min() >= -1
     assert x.max() <= 1
-    assert "11 network evaluations" in out
+    assert out.count("11 network evaluations") == 1
     assert (tmp_path / "drawn" / "samples.png").exists()
     assert (tmp_path / "drawn" / "trajectory.gif").exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from scoresde.errors import InputError
@@ -71,7 +71,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, An
     """Write tensors with a card of plain values, whole or not at all."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with whole(path) as draft:
-        save_file(plain, draft, metadata={_KEY: json.dumps(card)})
+        draft.write_bytes(serialize(plain, metadata={_KEY: json.dumps(card)}))
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

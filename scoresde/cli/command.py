@@ -72,12 +72,13 @@ def pick_device(device: str) -> str:
 
 
 def record(folder: Path, config: Mapping[str, Any]) -> None:
-    """Keep the resolved configuration, and the overrides that made it, in a run's folder."""
+    """Keep the resolved configuration, and the overrides that made it, in a run's folder: train.config.yaml, …"""
     from hydra.core.hydra_config import HydraConfig
 
+    command = HydraConfig.get().job.config_name
     overrides = list(HydraConfig.get().overrides.task)
-    for name, content in (("config.yaml", dict(config)), ("overrides.yaml", overrides)):
-        with whole(folder / name) as draft:
+    for name, content in (("config", dict(config)), ("overrides", overrides)):
+        with whole(folder / f"{command}.{name}.yaml") as draft:
             draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 

@@ -148,7 +148,7 @@ def _resumed(arguments: list[str]) -> list[str]:
     if given == "last":
         runs = sorted(Path("outputs").rglob("resume.safetensors"), key=lambda path: path.stat().st_mtime)
         folder = runs[-1].parent if runs else folder
-    kept = folder / "overrides.yaml"
+    kept = folder / "train.overrides.yaml"
     # without it there is nothing to resume, as reading the checkpoint then says
     before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8"))] if kept.is_file() else []
     changed = {a.partition("=")[0] for a in arguments}

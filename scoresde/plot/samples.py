@@ -194,6 +194,6 @@ def _captioned(picture: Image.Image, t: float, shrink: float) -> Image.Image:
     width, height = max(picture.width, 150), picture.height + 24
     page = Image.new("RGB", (width, height), "white")
     page.paste(picture, ((width - picture.width) // 2, 0))
-    words = f"t = {t:.3f}" + (f"   scale 1 : {shrink:.3g}" if shrink > 1.05 else "")
+    words = f"t = {t:.3g}" + (f"   scale 1 : {shrink:.3g}" if shrink > 1.05 else "")
     ImageDraw.Draw(page).text((width / 2, height - 12), words, INK, ImageFont.load_default(13), anchor="mm")
     return page

@@ -50,12 +50,12 @@ def test_train_sample_evaluate(command, tmp_path):
     status, out, err = command("train", "sde=vp", *SMALL)
     assert status == 0, err
     run = tmp_path / "run"
-    for name in ("model.safetensors", "resume.safetensors", "loss.csv", "loss.png", "config.yaml", "previews"):
+    for name in ("model.safetensors", "resume.safetensors", "loss.csv", "loss.png", "train.config.yaml", "previews"):
         assert (run / name).exists(), name
     assert out.count("checkpoint     run/model.safetensors") == 1
     assert out.count("training sde=vp") == 1
     assert "loss=" in err
-    assert yaml.safe_load((run / "config.yaml").read_text())["sde"]["beta_max"] == 20.0
+    assert yaml.safe_load((run / "train.config.yaml").read_text())["sde"]["beta_max"] == 20.0
     assert len(list(csv.reader((run / "loss.csv").open()))) == 7
 
     status, out, err = command(
@@ -134,7 +134,7 @@ def test_multirun(command, tmp_path):
     status, _, err = command("train", "--multirun", "sde=vp,ve", *SMALL[:-1], "hydra.sweep.dir=many")
     assert status == 0, err
     for job, name in (("0", "vp"), ("1", "ve")):
-        assert yaml.safe_load((tmp_path / "many" / job / "config.yaml").read_text())["sde"]["name"] == name
+        assert yaml.safe_load((tmp_path / "many" / job / "train.config.yaml").read_text())["sde"]["name"] == name
 
 
 @pytest.mark.parametrize(

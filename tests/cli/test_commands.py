@@ -130,6 +130,20 @@ def test_resume_goes_on_where_it_stopped(command, tmp_path):
     refused(command("train", "resume=nowhere"), "nowhere", "no checkpoint")
 
 
+def test_tensorboard_logs_too(command, tmp_path):
+    assert command("train", "tensorboard=true", *SMALL)[0] == 0
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert events.stat().st_size > 100
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "scoresde/conf/experiment").glob("*.yaml")))
+def test_every_recipe_trains(command, recipe):
+    small = ["steps=1", "batch=8", "device=cpu"]
+    status, out, err = command("train", f"experiment={recipe}", *small)
+    assert status == 0, err
+    assert f"outputs/{recipe}/" in out
+
+
 def test_multirun(command, tmp_path):
     status, _, err = command("train", "--multirun", "sde=vp,ve", *SMALL[:-1], "hydra.sweep.dir=many")
     assert status == 0, err

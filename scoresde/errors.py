@@ -1,10 +1,12 @@
 """What a user did wrong, in one sentence."""
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin
 
-__all__ = ["Diverged", "InputError", "check", "nearest"]
+__all__ = ["Diverged", "InputError", "check", "nearest", "typed"]
 
 
 class InputError(ValueError):
@@ -46,3 +48,22 @@ def check(owner: object, field: str, ok: bool, want: str) -> None:
     value = getattr(owner, field)
     if not ok or (isinstance(value, float) and math.isnan(value)):
         raise InputError(f"{type(owner).__name__}.{field} = {value!r}, but it must be {want}")
+
+
+def typed(owner: Any) -> None:
+    """Refuse fields of a dataclass that are not of their declared type: numbers, text, options of a Literal.
+
+    Raises:
+        InputError: ``VP.beta_min = 'x', but it must be a number``.
+    """
+    for field in dataclasses.fields(owner):
+        value, wanted = getattr(owner, field.name), field.type
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if wanted is float:
+            check(owner, field.name, number, "a number")
+        elif wanted is int:
+            check(owner, field.name, number and isinstance(value, int), "a whole number")
+        elif wanted in (bool, str):
+            check(owner, field.name, isinstance(value, wanted), "true or false" if wanted is bool else "text")
+        elif get_origin(wanted) is Literal:
+            check(owner, field.name, value in get_args(wanted), f"one of {', '.join(get_args(wanted))}")

@@ -46,6 +46,8 @@ def component(group: str, name: str) -> type[Any]:
     Raises:
         InputError: when there is no such component, naming those that exist.
     """
+    if group not in groups():
+        raise InputError(f"there is no group {group}: {nearest(group, groups())}")
     files = _files(group)
     if name not in files:
         raise InputError(f"{group}={name} does not exist: {nearest(name, files)}")
@@ -223,6 +225,8 @@ def _validate(cls: type[Any], values: Mapping[str, Any], where: str) -> dict[str
     checked: dict[str, Any] = {}
     for key, value in values.items():
         hint = hints[key]
+        if "${" in str(value):  # OmegaConf would look it up, in the environment too
+            raise InputError(f"{where}: {key} = {value!r} must be a plain value")
         schema = dataclasses.make_dataclass("Schema", [("value", _configurable(hint))])
         if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
             raise InputError(

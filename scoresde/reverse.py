@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.score import Cond, Prediction, ScoreModel
 from scoresde.sde.base import SDE
 
@@ -37,6 +37,7 @@ class Reverse(SDE):
 
     def __post_init__(self) -> None:
         """Refuse a negative η."""
+        typed(self)
         check(self, "eta", 0 <= self.eta < float("inf"), "a number >= 0")
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor
 from scoresde.checkpoint import describe_model, read, save, write
 from scoresde.data.base import Samples
 from scoresde.ema import EMA
-from scoresde.errors import Diverged, InputError, check
+from scoresde.errors import Diverged, InputError, check, typed
 from scoresde.loss.base import Loss
 from scoresde.noise import Noise
 from scoresde.score import Denoiser
@@ -59,10 +59,11 @@ class Training:
 
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
+        typed(self)
         for field in ("steps", "batch", "save_every"):
             check(self, field, getattr(self, field) >= 1, "a whole number >= 1")
         for field in ("lr", "clip"):
-            check(self, field, 0 < getattr(self, field) < float("inf"), "a number > 0")
+            check(self, field, 0 < getattr(self, field) <= 1e30, "a number in (0, 1e30]")
         check(self, "warmup", self.warmup >= 0, "a whole number >= 0")
         check(self, "ema", 0 <= self.ema < 1, "a number in [0, 1)")
         check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
@@ -119,7 +120,6 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
     model, optimizer, saved = state.model, state.optimizer, state.step
     model.train()
     for step in range(state.step, how.steps):
-        torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # for dropout
         rows = _rows(len(x), how, step).to(x.device)
         cond = {"label": label[rows]} if how.labels and label is not None else None
         noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=x.device, first=_STREAMS + step * how.batch)
@@ -128,7 +128,9 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
             group["lr"] = lr
 
         optimizer.zero_grad(set_to_none=True)
-        value = loss(model, x[rows], noise, cond).mean()
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # dropout draws from torch's global generator
+            value = loss(model, x[rows], noise, cond).mean()
         value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
         value_now, norm_now = torch.stack([value.detach(), norm.to(value)]).tolist()

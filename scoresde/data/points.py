@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scoresde.analytic import GaussianMixture
 from scoresde.data.base import Data, Samples
-from scoresde.errors import InputError, check
+from scoresde.errors import InputError, check, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import Process
 from scoresde.sde.vp import VP
@@ -45,8 +45,7 @@ class Points(Data):
 
     def __post_init__(self) -> None:
         """Refuse a law that does not exist and a size or a seed that is none."""
-        kinds = ("moons", "swiss_roll", "checkerboard", "rings", *_MIXTURES)
-        check(self, "kind", self.kind in kinds, f"one of {', '.join(kinds)}")
+        typed(self)
         check(self, "n", self.n >= 1, "a whole number >= 1")
         check(self, "seed", 0 <= self.seed < 2**32, "a whole number in [0, 2**32)")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.grid.base import Grid, gaussian
 from scoresde.sde.base import Process
 
@@ -28,6 +28,7 @@ class Karras(Grid):
 
     def __post_init__(self) -> None:
         """Refuse a ρ that is not positive."""
+        typed(self)
         check(self, "rho", 0 < self.rho < float("inf"), "a number > 0")
 
     def times(self, process: Process, u: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scoresde.data.base import Samples
-from scoresde.errors import InputError, check
+from scoresde.errors import InputError, check, typed
 from scoresde.metric.base import Metric, rows
 
 __all__ = ["Classifier"]
@@ -39,6 +39,7 @@ class Classifier(Metric):
 
     def __post_init__(self) -> None:
         """Refuse a network or a training that is none."""
+        typed(self)
         check(self, "hidden", self.hidden >= 1, "a whole number >= 1")
         check(self, "epochs", self.epochs >= 1, "a whole number >= 1")
         check(self, "seed", 0 <= self.seed < 2**32, "a whole number in [0, 2**32)")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scoresde.data.base import Samples
-from scoresde.errors import InputError, check
+from scoresde.errors import InputError, check, typed
 from scoresde.metric.base import Metric, halves, rows
 
 __all__ = ["MMD"]
@@ -34,6 +34,7 @@ class MMD(Metric):
 
     def __post_init__(self) -> None:
         """Refuse a bandwidth that is not positive."""
+        typed(self)
         check(self, "bandwidth", self.bandwidth is None or 0 < self.bandwidth < float("inf"), "a number > 0, or null")
         check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 

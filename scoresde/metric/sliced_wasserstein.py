@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scoresde.data.base import Samples
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.metric.base import Metric, halves, rows
 
 __all__ = ["SlicedWasserstein"]
@@ -33,6 +33,7 @@ class SlicedWasserstein(Metric):
 
     def __post_init__(self) -> None:
         """Refuse no direction at all."""
+        typed(self)
         check(self, "projections", self.projections >= 1, "a whole number >= 1")
         check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 

@@ -1,12 +1,11 @@
 """What a network is: a map of a batch and its noise levels to a batch."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from scoresde.errors import InputError, check
+from scoresde.errors import InputError, check, typed
 
 __all__ = ["Network"]
 
@@ -29,13 +28,10 @@ class Network(nn.Module, ABC):
     def __post_init__(self) -> None:
         """Check the fields; a network builds its layers after this."""
         nn.Module.__init__(self)
+        typed(self)
         sizes = len(self.shape) > 0 and all(size > 0 for size in self.shape)
         check(self, "shape", sizes, "the shape of one sample, such as (3, 32, 32)")
         check(self, "classes", self.classes >= 0, "a number of classes, 0 for none")
-        for field in fields(self):
-            if get_origin(field.type) is Literal:
-                options = get_args(field.type)
-                check(self, field.name, getattr(self, field.name) in options, f"one of {', '.join(options)}")
 
     @abstractmethod
     def forward(self, x: Tensor, noise: Tensor, *, label: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.param.base import Parameterization, Scales, c_noise
 
 __all__ = ["EDM"]
@@ -27,6 +27,7 @@ class EDM(Parameterization):
 
     def __post_init__(self) -> None:
         """Refuse a deviation that is not one."""
+        typed(self)
         check(self, "sigma_data", 0 < self.sigma_data < float("inf"), "a number > 0")
 
     def scales(self, t: Tensor, alpha: Tensor, std: Tensor) -> Scales:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from scoresde.errors import check
+from scoresde.errors import InputError, check, typed
 from scoresde.tensor import expand
 
 __all__ = ["SDE", "GaussianSDE", "LinearBeta", "Process"]
@@ -57,8 +57,22 @@ class Process(SDE):
 
     def __post_init__(self) -> None:
         """Refuse a clock that does not run from t_min to t_max."""
+        typed(self)
         check(self, "t_min", self.t_min > 0, "a time > 0")
         check(self, "t_max", self.t_min < self.t_max < float("inf"), f"a time > t_min = {self.t_min}")
+
+    def check_time(self, t: Tensor) -> None:
+        """Refuse a time outside the process; times of shape (B,), which may lie on a device, are not looked at.
+
+        Raises:
+            InputError: for what is not a tensor, and for a scalar on the CPU outside [t_min, t_max], roundings aside.
+        """
+        if not isinstance(t, Tensor):
+            raise InputError(f"a time must be a tensor of shape () or (B,), not {t!r}: try torch.tensor({t!r})")
+        slack = 1e-6 * self.t_max
+        if t.ndim == 0 and t.device.type == "cpu" and not self.t_min * (1 - 1e-6) <= t <= self.t_max + slack:
+            name = type(self).__name__
+            raise InputError(f"t = {t.item():g} is outside {name}, whose times are [{self.t_min:g}, {self.t_max:g}]")
 
     @abstractmethod
     def prior(
@@ -185,8 +199,8 @@ class LinearBeta(GaussianSDE):
 
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d function/dt where each element of the result depends on its own time only."""
-    with torch.enable_grad():
-        t = t.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        t = t.detach().clone().requires_grad_()
         total = function(t).sum()
         if not total.requires_grad:  # a constant
             return torch.zeros_like(t)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE, GaussianSDE
 from scoresde.solver.base import State, StepSolver, falling, predict, transitions
@@ -38,7 +38,7 @@ class Ancestral(StepSolver):
 
     def __post_init__(self) -> None:
         """Refuse a variance that there is not."""
-        check(self, "variance", self.variance in ("small", "large"), "small or large")
+        typed(self)
 
     def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
         """Of each step, the weights of x_t and x_0 and the deviation."""

@@ -2,19 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from scoresde.errors import InputError
+from scoresde.errors import InputError, check, typed
 from scoresde.noise import Noise
 from scoresde.reverse import Reverse
 from scoresde.score import GaussianPrediction
-from scoresde.sde.base import SDE, GaussianSDE
+from scoresde.sde.base import SDE, GaussianSDE, Process
 
-__all__ = ["Solver", "State", "StepSolver", "Transitions", "falling", "predict", "transitions"]
+__all__ = [
+    "Corrector",
+    "Solver",
+    "State",
+    "StepSolver",
+    "Transitions",
+    "check_times",
+    "falling",
+    "predict",
+    "transitions",
+]
 
 State = Any
 """What a step hands to the next: coefficients of the grid, history."""
@@ -120,6 +131,7 @@ class StepSolver(Solver):
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step along the grid; see `Solver.iterate`."""
         self.check(sde)
+        check_times(sde, ts)
         if noise is None:
             noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
         state = self.init(sde, x, ts)
@@ -127,6 +139,39 @@ class StepSolver(Solver):
         for t, s in pairwise(ts):
             x, state = self.step(sde, x, t, s, noise, state)
             yield s, x
+
+
+@dataclass(frozen=True)
+class Corrector(StepSolver):
+    """A step solver that only moves at s: whatever t was, its step changes the state towards the law at s.
+
+    Args:
+        snr: the size of its updates, a signal-to-noise ratio, in (0, 1).
+        steps: updates at each time, ≥ 1.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    needs = GaussianSDE
+    weak_order = 0
+    eta = 1.0
+    snr: float = 0.16
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse updates that are none or diverge."""
+        typed(self)
+        check(self, "snr", 0 < self.snr < 1, "a number in (0, 1)")
+        check(self, "steps", self.steps >= 1, "a whole number >= 1")
+
+    def nfe(self, steps: int) -> int:
+        """One for each update."""
+        return steps * self.steps
+
+    def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
+        """s_s² of each step."""
+        return cast(GaussianSDE, cast(Reverse, sde).model.sde).var(ts[1:]).tolist()
 
 
 class Transitions(NamedTuple):
@@ -150,6 +195,21 @@ def transitions(sde: SDE, ts: Tensor) -> Transitions:
     alpha, var = process.alpha(ts), process.var(ts)
     ratio = alpha[:-1] / alpha[1:]
     return Transitions(alpha[1:], var[1:], var[:-1], ratio, var[:-1] - ratio**2 * var[1:])
+
+
+def check_times(sde: SDE, ts: Tensor) -> None:
+    """Refuse times that are no grid, or lie outside the process.
+
+    Raises:
+        InputError: for times that are not finite, neither rise nor fall throughout, or leave [t_min, t_max].
+    """
+    steps = ts.diff()
+    if ts.ndim != 1 or len(ts) < 2 or not ((steps > 0).all() or (steps < 0).all()):
+        raise InputError(f"times must rise or fall throughout, two at the least: {ts.tolist()} do not")
+    process = sde.model.sde if isinstance(sde, Reverse) else sde
+    if isinstance(process, Process):
+        for t in (ts[0], ts[-1]):
+            process.check_time(t)
 
 
 def falling(solver: Solver, ts: Tensor) -> None:

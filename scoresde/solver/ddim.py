@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE, GaussianSDE
 from scoresde.solver.base import State, StepSolver, falling, predict, transitions
@@ -36,6 +36,7 @@ class DDIM(StepSolver):
 
     def __post_init__(self) -> None:
         """Refuse an η that leaves no variance for ε."""
+        typed(self)
         check(self, "eta", 0 <= self.eta <= 1, "a number in [0, 1]")
 
     def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:

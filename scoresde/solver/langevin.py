@@ -1,22 +1,19 @@
 """Langevin dynamics at each time of the grid, its step size set by a signal-to-noise ratio."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor
 
-from scoresde.errors import check
 from scoresde.noise import Noise
-from scoresde.reverse import Reverse
-from scoresde.sde.base import SDE, GaussianSDE
-from scoresde.solver.base import State, StepSolver, predict
+from scoresde.sde.base import SDE
+from scoresde.solver.base import Corrector, State, predict
 from scoresde.tensor import expand, inner
 
 __all__ = ["Langevin"]
 
 
 @dataclass(frozen=True)
-class Langevin(StepSolver):
+class Langevin(Corrector):
     """x ← x + h ∇log p_s(x) + √(2h) z, with h = 2 (snr ‖z‖/‖∇log p_s(x)‖)² for each sample by itself, s_s² at most.
 
     A step from t to s is ``steps`` such updates at s. Alone it is annealed Langevin sampling; behind a predictor it is
@@ -26,7 +23,7 @@ class Langevin(StepSolver):
     α_i = 1 − β_i for VP, which tends to 1 as the grid is refined, is left out.
 
     Args:
-        snr: the ratio r of the norms of what the score and the noise contribute, > 0: about 0.16.
+        snr: the ratio r of the norms of what the score and the noise contribute, in (0, 1): about 0.16.
         steps: updates at each time, ≥ 1.
 
     Raises:
@@ -34,25 +31,6 @@ class Langevin(StepSolver):
 
     Source: Song et al. 2021, "Score-based generative modeling through SDEs", algorithms 4 and 5.
     """
-
-    needs = GaussianSDE
-    weak_order = 0
-    eta = 1.0
-    snr: float = 0.16
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse steps that are none and ratios that are not positive."""
-        check(self, "snr", 0 < self.snr < float("inf"), "a number > 0")
-        check(self, "steps", self.steps >= 1, "a whole number >= 1")
-
-    def nfe(self, steps: int) -> int:
-        """One for each update."""
-        return steps * self.steps
-
-    def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
-        """The bound of each step, s_s²."""
-        return cast(GaussianSDE, cast(Reverse, sde).model.sde).var(ts[1:]).tolist()
 
     def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
         """Updates at s."""

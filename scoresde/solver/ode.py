@@ -9,10 +9,10 @@ from torchdiffeq._impl.fixed_adams import AdamsBashforthMoulton
 from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.solvers import AdaptiveStepsizeODESolver
 
-from scoresde.errors import InputError, check, nearest
+from scoresde.errors import Diverged, InputError, check, nearest, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
-from scoresde.solver.base import Solver
+from scoresde.solver.base import Solver, check_times
 
 __all__ = ["ODE"]
 
@@ -39,6 +39,7 @@ class ODE(Solver):
 
     Raises:
         InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
+        Diverged: where steps vanish or the state is not finite.
 
     Source: Song et al. 2021, section 4.3; Dormand & Prince 1980 (dopri5).
     """
@@ -49,6 +50,7 @@ class ODE(Solver):
 
     def __post_init__(self) -> None:
         """Refuse what torchdiffeq would only refuse later."""
+        typed(self)
         if self.method not in _METHODS:
             raise InputError(
                 f"ODE.method = {self.method!r} is not one of torchdiffeq's: {nearest(self.method, _METHODS)}"
@@ -73,6 +75,7 @@ class ODE(Solver):
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Go along the grid, or solve once and report there; see `Solver.iterate`."""
         self.check(sde)
+        check_times(sde, ts)
         if self.adaptive:
             yield from zip(ts, self._odeint(sde, x, ts), strict=True)
             return
@@ -89,12 +92,17 @@ class ODE(Solver):
         low, high = ts.min().item(), ts.max().item()
         # adaptive steps would look beyond the last time, where a variance may be negative
         options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}
-        return odeint(
-            lambda t, y: sde.drift(y, t.clamp(low, high)),
-            x,
-            ts.to(x.device),
-            rtol=self.rtol,
-            atol=self.atol,
-            method=self.method,
-            options=options,
-        )
+        try:
+            return odeint(
+                lambda t, y: sde.drift(y, t.clamp(low, high)),
+                x,
+                ts.to(x.device),
+                rtol=self.rtol,
+                atol=self.atol,
+                method=self.method,
+                options=options,
+            )
+        except AssertionError as error:  # torchdiffeq's word for steps that vanish and states that are not finite
+            raise Diverged(
+                f"ODE cannot go on from t = {high:.3g} to {low:.3g}: {str(error).partition(':')[0]}"
+            ) from None

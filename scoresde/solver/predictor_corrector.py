@@ -7,7 +7,7 @@ from torch import Tensor
 from scoresde.noise import Noise
 from scoresde.registry import nested
 from scoresde.sde.base import SDE
-from scoresde.solver.base import State, StepSolver
+from scoresde.solver.base import Corrector, State, StepSolver
 
 __all__ = ["PredictorCorrector"]
 
@@ -29,7 +29,7 @@ class PredictorCorrector(StepSolver):
 
     weak_order = 0
     predictor: StepSolver = nested("solver", "reverse_diffusion")
-    corrector: StepSolver = nested("solver", "annealed_langevin")
+    corrector: Corrector = nested("solver", "annealed_langevin")
 
     @property
     def eta(self) -> float:  # type: ignore[override]

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torchsde import BaseBrownian, sdeint
 
+from scoresde.errors import InputError
 from scoresde.noise import Noise
+from scoresde.reverse import Reverse
 from scoresde.sde.base import SDE
 from scoresde.solver.base import State, StepSolver
 
@@ -28,6 +30,14 @@ class SRK(StepSolver):
     weak_order = 2
     cost = 4
     eta: float = 1.0
+
+    def check(self, sde: SDE) -> None:
+        """Refuse an SDE whose noise is not diagonal."""
+        super().check(sde)
+        process = sde.model.sde if isinstance(sde, Reverse) else sde
+        if type(process).noise is not SDE.noise:
+            name = type(process).__name__
+            raise InputError(f"SRK needs diagonal noise; {name} has a matrix: try solver=euler_maruyama")
 
     def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
         """One step of torchsde, on the flattened state, in rising time."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.errors import check
+from scoresde.errors import check, typed
 from scoresde.loss.weighting.base import Weighting
 from scoresde.sde.base import GaussianSDE
 
@@ -28,6 +28,7 @@ class EDM(Weighting):
 
     def __post_init__(self) -> None:
         """Refuse a deviation that is not one."""
+        typed(self)
         check(self, "sigma_data", 0 < self.sigma_data < float("inf"), "a number > 0")
 
     def __call__(self, sde: GaussianSDE, t: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ class UNet(Network):
         met = [*widths, *entries, *(a + b for a, b in pairwise(widths))]
         met += [2 * width for width in (widths if self.blocks > 1 else widths[-1:])]
         met += [a + b for a, b in zip(widths, entries, strict=True)]
-        divides = self.channels >= 4 and all(width % groups(width) == 0 for width in met)
+        divides = self.channels >= 4 and self.channels % 2 == 0 and all(width % groups(width) == 0 for width in met)
         lower = self.channels // 32 * 32
         near = " or ".join(str(n) for n in (lower, lower + 32) if n > 0)
         check(self, "channels", divides, f"a multiple of 32, for group norm to divide every width: try {near}")

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,25 @@ from scoresde.sde.base import GaussianSDE, Process
 from scoresde.tensor import expand
 
 __all__ = ["GaussianMixture"]
+
+
+Numbers = Tensor | Sequence[Any]
+"""A tensor, or nested lists of numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Exact(GaussianPrediction):
+    """A prediction that knows ε apart from x_0: where s is small, (x − α x_0)/s would lose its digits."""
+
+    noise: Tensor
+
+    @property
+    def eps(self) -> Tensor:
+        return self.noise
+
+    def shift(self, grad: Tensor) -> "_Exact":
+        x0 = super().shift(grad).x0
+        return _Exact(self.x, x0, self.alpha, self.std, self.noise - self.std * grad)
 
 
 class GaussianMixture(ScoreModel):
@@ -36,19 +57,21 @@ class GaussianMixture(ScoreModel):
     _basis: Tensor | None
     _log_weights: Tensor
 
-    def __init__(
-        self, sde: Process, means: Tensor, covs: Tensor | float | Sequence[float], weights: Tensor | None = None
-    ) -> None:
+    def __init__(self, sde: Process, means: Numbers, covs: Numbers | float, weights: Numbers | None = None) -> None:
         super().__init__()
         if not isinstance(sde, GaussianSDE):
             raise InputError(f"GaussianMixture needs a GaussianSDE; {type(sde).__name__} is not one: try sde=vp")
         self.sde: GaussianSDE = sde
+        means = torch.as_tensor(means)
+        means = means if means.is_floating_point() else means.to(torch.get_default_dtype())
+        if means.ndim < 2 or not means.isfinite().all():
+            raise InputError(f"means must be finite, of shape (K, *shape) such as (K, 2), not {tuple(means.shape)}")
         self.shape = tuple(means.shape[1:])
         count, size = means.shape[0], math.prod(self.shape)
         dtype = means.dtype
         covs = torch.as_tensor(covs, dtype=torch.float64, device=means.device)
         covs = covs.expand(count) if covs.ndim == 0 else covs
-        weights = torch.ones(count) if weights is None else weights
+        weights = torch.ones(count) if weights is None else torch.as_tensor(weights)
         if tuple(covs.shape) not in {(count,), (count, size), (count, size, size)}:
             raise InputError(
                 f"covs of shape {tuple(covs.shape)} do not fit {count} means of {size} coordinates: "
@@ -73,16 +96,18 @@ class GaussianMixture(ScoreModel):
         self.register_buffer("_basis", None if basis is None else basis.to(dtype))
         self.register_buffer("_log_weights", weights.double().div(weights.sum()).log().to(means))
 
-    def _posterior(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        """E[x_0 | x, k], shape (B, K, D), and log w_k p_t(x | k), shape (B, K)."""
+    def _posterior(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """E[x_0 | x, k] and −∇log p_t(x | k), shape (B, K, D), and log w_k p_t(x | k), shape (B, K)."""
+        self.check_shape(x)
         means, variances = self._means.to(x.dtype), self._variances.to(x.dtype)
         # a scalar stays on the CPU, where it multiplies data on any device without a transfer
-        alpha, std = (c if c.ndim == 0 else c.to(x).reshape(-1, 1, 1) for c in (alpha, std))
+        alpha, std = (c if c.ndim == 0 else expand(c, x).reshape(-1, 1, 1).to(x) for c in (alpha, std))
         offset = self._rotate(x.flatten(1)[:, None, :] - alpha * means, back=False)
         spread = alpha**2 * variances + std**2
-        clean = means + self._rotate(alpha * variances / spread * offset, back=True)
-        log_density = -0.5 * (offset**2 / spread + (2 * math.pi * spread).log()).sum(-1)
-        return clean, self._log_weights.to(x.dtype) + log_density
+        pull = offset / spread
+        clean = means + self._rotate(alpha * variances * pull, back=True)
+        log_density = -0.5 * (offset * pull + (2 * math.pi * spread).log()).sum(-1)
+        return clean, self._rotate(pull, back=True), self._log_weights.to(x.dtype) + log_density
 
     def _rotate(self, rows: Tensor, *, back: bool) -> Tensor:
         """Rows (B, K, D) into the eigenbases of the covariances, or back."""
@@ -99,10 +124,12 @@ class GaussianMixture(ScoreModel):
             t: time, shape () or (B,).
             cond: not used.
         """
+        self.sde.check_time(t)
         alpha, std = self.sde.alpha(t), self.sde.std(t)
-        clean, joint = self._posterior(x, alpha, std)
-        x0 = (joint.softmax(1)[..., None] * clean).sum(1).reshape(x.shape)
-        return GaussianPrediction(x, x0, expand(alpha, x), expand(std, x))
+        clean, pull, joint = self._posterior(x, alpha, std)
+        share = joint.softmax(1)[..., None]
+        x0, pulled = ((share * each).sum(1).reshape(x.shape) for each in (clean, pull))
+        return _Exact(x, x0, expand(alpha, x), expand(std, x), expand(std, x) * pulled)
 
     def log_prob(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """log p_t(x), or log p_0(x) without a time: shape (B,), in nats.
@@ -111,9 +138,11 @@ class GaussianMixture(ScoreModel):
             x: shape (B, *shape).
             t: time, shape () or (B,).
         """
+        if t is None and not (self._variances > 0).all():
+            raise InputError("p_0 has no density where a variance is 0: give a time t > 0")
         one = torch.ones((), dtype=torch.float64)
         alpha, std = (one, one * 0) if t is None else (self.sde.alpha(t), self.sde.std(t))
-        return self._posterior(x, alpha, std)[1].logsumexp(1)
+        return self._posterior(x, alpha, std)[2].logsumexp(1)
 
     def draw(self, noise: Noise, t: Tensor | None = None) -> Tensor:
         """Samples of p_0, or of p_t: shape (B, *shape) where the noise's is.

@@ -1,7 +1,8 @@
 """A model in one safetensors file that describes itself. Nothing in a file is executed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,19 @@ def load(path: str | Path, device: torch.device | str | None = None) -> Denoiser
     """
     tensors, card = read(path)
     try:
-        parts = {group: build(group, card[group]) for group in ("sde", "param")}
-        # first without memory: a description cannot make us allocate more than the file holds
-        with torch.device("meta"):
-            expected = build("model", card["model"]).state_dict()
-        _same(path, tensors, expected)
-        net = build("model", card["model"])
+        sde, param = build("sde", card["sde"]), build("param", card["param"])
         bounds = card["range"] and (float(card["range"][0]), float(card["range"][1]))
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{path} describes its model incompletely: {error!r}") from None
-    net.load_state_dict(tensors)
-    return Denoiser(net, range=bounds, **parts).to(device or "cpu").eval()
+        # first without memory, and with no more tensors than the file holds: a description is not to be trusted
+        with torch.device("meta"), _at_most(tensors, card["model"]):
+            expected = build("model", card["model"]).state_dict()
+        _same(tensors, expected)
+        net = build("model", card["model"])
+        net.load_state_dict(tensors)
+        return Denoiser(net, sde, param, bounds).to(device or "cpu").eval()
+    except InputError as error:
+        raise InputError(f"{path} cannot be loaded: {error}") from None
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{path} does not describe a model: {error!r}") from None
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -95,12 +98,35 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
-def _same(path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+@contextmanager
+def _at_most(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse to build a network of larger numbers, or of more parameters, than a file's tensors account for."""
+    most = sum(tensor.numel() for tensor in tensors.values())
+    for field, value in card.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > most:
+                raise InputError(f"{field} = {number} is more than its weights can be of")
+    made = 0
+
+    def count(*_: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > len(tensors):
+            raise InputError(f"it describes a network of more than its {len(tensors)} tensors")
+
+    hook = torch.nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _same(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not those of the described network."""
     odd = sorted(tensors.keys() ^ expected.keys())
     if odd:
-        raise InputError(f"{path} does not hold the weights of the network that it describes: {odd[0]} is one-sided")
+        raise InputError(f"it does not hold the weights of the network that it describes: {odd[0]} is one-sided")
     for name, tensor in expected.items():
         if tensor.shape != tensors[name].shape:
             shapes = tuple(tensors[name].shape), tuple(tensor.shape)
-            raise InputError(f"{path}: {name} has shape {shapes[0]}, but its network's has {shapes[1]}")
+            raise InputError(f"{name} has shape {shapes[0]}, but its network's has {shapes[1]}")

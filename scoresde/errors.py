@@ -59,11 +59,16 @@ def typed(owner: Any) -> None:
     for field in dataclasses.fields(owner):
         value, wanted = getattr(owner, field.name), field.type
         number = isinstance(value, int | float) and not isinstance(value, bool)
+        ok, want = True, ""
         if wanted is float:
-            check(owner, field.name, number, "a number")
+            ok, want = number, "a number"
         elif wanted is int:
-            check(owner, field.name, number and isinstance(value, int), "a whole number")
-        elif wanted in (bool, str):
-            check(owner, field.name, isinstance(value, wanted), "true or false" if wanted is bool else "text")
+            ok, want = number and isinstance(value, int), "a whole number"
+        elif wanted is bool:
+            ok, want = isinstance(value, bool), "true or false"
+        elif wanted is str:
+            ok, want = isinstance(value, str), "text"
         elif get_origin(wanted) is Literal:
-            check(owner, field.name, value in get_args(wanted), f"one of {', '.join(get_args(wanted))}")
+            ok, want = value in get_args(wanted), f"one of {', '.join(get_args(wanted))}"
+        if not ok:
+            check(owner, field.name, ok, want)

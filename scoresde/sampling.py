@@ -11,7 +11,7 @@ from scoresde.grid.base import Grid
 from scoresde.grid.log_snr import LogSNR
 from scoresde.noise import Noise
 from scoresde.reverse import Reverse
-from scoresde.score import Cond, ScoreModel
+from scoresde.score import Cond, Denoiser, ScoreModel
 from scoresde.sde.base import GaussianSDE
 from scoresde.solver.base import Solver, predict
 from scoresde.solver.heun import Heun
@@ -31,7 +31,7 @@ def trajectory(
     denoise: bool = True,
     first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sample step by step: the loop that `sample` runs to its end.
+    """Sample step by step: the loop that `sample` runs to its end. Until then the model is in eval mode.
 
     Args:
         model: the score.
@@ -55,6 +55,14 @@ def trajectory(
     """
     solver = solver or Heun()
     grid = grid or LogSNR()
+    parts: dict[str, tuple[Any, type]] = {
+        "model": (model, ScoreModel),
+        "solver": (solver, Solver),
+        "grid": (grid, Grid),
+    }
+    for what, (part, kind) in parts.items():
+        if not isinstance(part, kind):
+            raise InputError(f"{what} = {part!r}, but it must be an object of a {kind.__name__} class")
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"n = {n!r}, but it must be a whole number >= 1")
     reverse = Reverse(model, cond, solver.eta)
@@ -65,8 +73,14 @@ def trajectory(
             f"the final denoising step needs a GaussianSDE; {type(model.sde).__name__} is not one: try denoise=False"
         )
     for name, value in (cond or {}).items():
+        if not isinstance(value, Tensor):
+            raise InputError(f"{name} = {value!r}, but it must be a tensor with one row for each of {n} samples")
         if value.shape[:1] != (n,):
             raise InputError(f"{name} has shape {tuple(value.shape)}, but it needs one row for each of {n} samples")
+    if isinstance(model, Denoiser) and cond and "label" in cond:
+        label, classes = cond["label"], model.net.classes
+        if label.is_floating_point() or not ((label >= -1) & (label < classes)).all():
+            raise InputError(f"label must be whole numbers in [0, {classes}), or -1 for none, not {label.tolist()[:8]}")
     tensors = [*model.parameters(), *model.buffers()]
     where: dict[str, Any] = {"device": tensors[0].device, "dtype": tensors[0].dtype} if tensors else {}
     return _run(reverse, solver, ts, Noise(seed, (n, *model.shape), first=first, **where), denoise)
@@ -75,7 +89,7 @@ def trajectory(
 @torch.no_grad()
 def _run(reverse: Reverse, solver: Solver, ts: Tensor, noise: Noise, denoise: bool) -> Iterator[tuple[Tensor, Tensor]]:
     model = reverse.model
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         prior = model.sde.prior(noise.shape, noise.device, torch.float64)
@@ -86,7 +100,8 @@ def _run(reverse: Reverse, solver: Solver, ts: Tensor, noise: Noise, denoise: bo
             x0 = predict(reverse, x, ts[-1]).x0
             yield ts.new_zeros(()), x0 if model.range is None else x0.clamp(*model.range)
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 def sample(

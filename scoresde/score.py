@@ -1,5 +1,6 @@
 """A score model: what the reverse of a process asks of a network, an exact formula or a guided wrapper."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,6 +87,12 @@ class ScoreModel(nn.Module, ABC):
             cond: what it is conditioned on, by name.
         """
 
+    def check_shape(self, x: Tensor) -> None:
+        """Refuse data that is not of shape (B, *shape)."""
+        if tuple(x.shape[1:]) != self.shape:
+            wanted = ", ".join(map(str, ("B", *self.shape)))
+            raise InputError(f"data of shape {tuple(x.shape)} does not fit: the model was made for ({wanted})")
+
 
 class Denoiser(ScoreModel):
     """A network that denoises: x_0 = skip · x + out · net(inp · x, noise).
@@ -97,7 +104,7 @@ class Denoiser(ScoreModel):
         range: the least and the greatest value of the data, None for no bounds.
 
     Raises:
-        InputError: for a process without a Gaussian kernel.
+        InputError: for a process without a Gaussian kernel, or a range that is none.
     """
 
     def __init__(
@@ -106,6 +113,8 @@ class Denoiser(ScoreModel):
         super().__init__()
         if not isinstance(sde, GaussianSDE):
             raise InputError(f"a denoiser needs a GaussianSDE; {type(sde).__name__} is not one: try sde=vp")
+        if range is not None and not (-math.inf < range[0] < range[1] < math.inf):
+            raise InputError(f"range = {range}, but it must be two finite numbers, the least first")
         self.net = net
         self.sde: GaussianSDE = sde
         self.param = param
@@ -121,10 +130,10 @@ class Denoiser(ScoreModel):
             cond: keyword arguments of the network: ``{"label": …}``.
 
         Raises:
-            InputError: for data of another shape.
+            InputError: for data of another shape, and a time outside the process.
         """
-        if tuple(x.shape[1:]) != self.shape:
-            raise InputError(f"data of shape {tuple(x.shape)} does not fit: the model was made for (B, {_list(self)})")
+        self.check_shape(x)
+        self.sde.check_time(t)
         alpha, std = self.sde.alpha(t), self.sde.std(t)
         scales = self.param.scales(t, alpha, std)
         precision = next(self.net.parameters()).dtype
@@ -132,7 +141,3 @@ class Denoiser(ScoreModel):
         out = self.net((expand(scales.inp, x) * x).to(precision), noise, **(cond or {})).to(x.dtype)
         x0 = expand(scales.skip, x) * x + expand(scales.out, x) * out
         return GaussianPrediction(x, x0, expand(alpha, x), expand(std, x))
-
-
-def _list(model: ScoreModel) -> str:
-    return ", ".join(map(str, model.shape))

@@ -112,6 +112,10 @@ def fit(
     state = _State(model, how)
     if resume:
         state.restore(folder / RESUME)
+        if how.steps <= state.step:
+            raise InputError(
+                f"the run in {folder} has {state.step} steps already: give more, as steps={2 * state.step}"
+            )
     return _run(state, Samples(x, label), loss, how, folder)
 
 
@@ -179,18 +183,23 @@ class _State:
 
     def restore(self, path: Path) -> None:
         tensors, card = read(path)
+        if not isinstance(card.get("trained"), dict) or not isinstance(card.get("step"), int):
+            raise InputError(f"{path} holds no training state: resume from the {RESUME} that training wrote")
         asked = describe_model(self.model)
-        if not isinstance(card.get("trained"), dict):
-            raise InputError(f"{path} holds a model but no training state: resume from the {RESUME} beside it")
         for group, trained in card["trained"].items():
-            if trained != asked[group]:
-                raise InputError(f"cannot resume {path}: it was trained with {group} = {trained}, not {asked[group]}")
+            if trained != asked.get(group):
+                raise InputError(
+                    f"cannot resume {path}: it was trained with {group} = {trained}, not {asked.get(group)}"
+                )
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = tensor
-        for prefix, net in (("model.", self.model.net), ("average.", self.average.model.net)):
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        self.step = int(card["step"])
+        try:
+            for name, tensor in tensors.items():
+                if name.startswith("adam."):
+                    _, index, key = name.split(".")
+                    moments.setdefault(int(index), {})[key] = tensor
+            for prefix, net in (("model.", self.model.net), ("average.", self.average.model.net)):
+                net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{path} does not hold a whole training state: {error}") from None
+        self.step = card["step"]

@@ -96,14 +96,43 @@ def test_a_card_that_lies_is_refused(tmp_path):
     rewrite(path, lambda card: card["model"].update(width=4096))
     refuse(path, "has shape")
     save(path, make())
-    rewrite(path, lambda card: card["model"].update(depth=9))
+    rewrite(path, lambda card: card["model"].update(depth=3))
     refuse(path, "does not hold the weights")
     save(path, make())
     rewrite(path, lambda card: card.pop("sde"))
-    refuse(path, "incompletely")
+    refuse(path, "does not describe a model")
     save(path, make())
     rewrite(path, lambda card: card["sde"].update(beta_min="__import__('os')"))
     refuse(path, "beta_min")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"depth": 10**9},
+        {"depth": 10**4},
+        {"width": 2**40},
+        {"width": 2**33},
+        {"classes": 2**62},
+        {"shape": [10**9, 10**9]},
+        {"width": "${oc.env:HOME}"},
+        {"width": -1},
+        {"shape": []},
+    ],
+)
+def test_a_card_cannot_make_us_build_more_than_the_file_holds(change, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save(path, make())
+    rewrite(path, lambda card: card["model"].update(change))
+    refuse(path, "m.safetensors")
+
+
+@pytest.mark.parametrize("bounds", [["a", "b"], [1, -1], [float("nan"), 1], [0], "x"])
+def test_a_range_that_is_none_is_refused(bounds, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save(path, make())
+    rewrite(path, lambda card: card.update(range=bounds))
+    refuse(path, "m.safetensors")
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):

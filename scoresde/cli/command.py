@@ -17,7 +17,7 @@ from scoresde.cli.help import show_help
 from scoresde.errors import Diverged, InputError, nearest
 from scoresde.files import whole
 
-__all__ = ["command", "newest", "pick_device", "record"]
+__all__ = ["command", "newest", "one_line", "pick_device", "record"]
 
 
 def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
@@ -37,7 +37,7 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     # flags first: the argument parser takes overrides only in one piece
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: not a.startswith("-") and ("=" in a or a.startswith("~")))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
-    with _one_line(name):
+    with one_line(name):
         _run(name, groups, settings, job)
 
 
@@ -97,7 +97,7 @@ def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) ->
     def task(config: Any) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-        with _one_line(name, folder):  # here too: Hydra would add lines of its own to what a job raises
+        with one_line(name, folder):  # here too: Hydra would add lines of its own to what a job raises
             for key in config:
                 if key not in known:
                     raise InputError(f"there is no key {key}: {nearest(str(key), known)}")
@@ -107,7 +107,7 @@ def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) ->
 
 
 @contextmanager
-def _one_line(name: str, folder: Path | None = None) -> Iterator[None]:
+def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
     """Turn what a user can mend into one line and an exit status; an empty folder of the run goes with it."""
     try:
         yield
@@ -169,7 +169,9 @@ def _keys(name: str, key: str, parent: str) -> list[str]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    given = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-") and a.partition("=")[0].lstrip("+~") != key]
+    # the choices of components alone: another field may be misspelt too
+    given = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-") and "." not in a.partition("=")[0]]
+    given = [a for a in given if a.partition("=")[0].lstrip("+~") != key]
     try:
         with initialize_config_module("scoresde.conf", version_base=None):
             config = compose(name, overrides=given)

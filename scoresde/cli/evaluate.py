@@ -46,18 +46,26 @@ def run(config: dict[str, Any], folder: Path) -> None:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not an array of samples ({error})") from None
     if tuple(samples.shape[1:]) != data.shape:
-        name = config["data"]["name"]
-        raise InputError(f"{path} holds samples of shape {tuple(samples.shape[1:])}, but data={name} has {data.shape}")
+        name, shapes = config["data"]["name"], (tuple(samples.shape[1:]), data.shape)
+        raise InputError(
+            f"{path} holds samples of shape {shapes[0]}, but data={name} has {shapes[1]}: try another data"
+        )
     if not samples.isfinite().all():
         raise InputError(f"{path} holds numbers that are not finite")
     truth = data.load()
     print(f"{len(samples)} samples of {path} against data={config['data']['name']}, {len(truth.x)} of it\n")
     figures: dict[str, float] = {}
-    for metric in metrics.values():
-        found = metric(samples, truth)
+    for name, metric in metrics.items():
+        try:
+            found = metric(samples, truth)
+        except InputError as error:
+            print(f"  {name} is left out: {error}")
+            continue
         figures |= found
         for what, value in found.items():
             print(f"  {what:<60}{value:>10.4g}", flush=True)
+    if not figures:
+        raise InputError("no metric could be measured")
     record(folder, config)
     with whole(folder / "metrics.json") as draft:
         draft.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

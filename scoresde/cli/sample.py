@@ -21,7 +21,7 @@ class Run:
         steps: steps of the solver.
         seed: of the random numbers.
         batch: samples at a time: as many as memory holds.
-        label: the class of all samples, for a model trained with labels=true.
+        label: the class of all samples, for a model trained with labels=true; by default all classes in turn.
         denoise: whether to end with the denoised E[x_0 | x] at t_min.
         animate: whether to make trajectory.gif.
         device: auto, cpu, cuda, cuda:1, …
@@ -52,7 +52,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
 
     from scoresde.checkpoint import load
     from scoresde.cli.pictures import animation, picture
-    from scoresde.errors import InputError
+    from scoresde.errors import Diverged, InputError
     from scoresde.files import whole
     from scoresde.registry import build
     from scoresde.sampling import trajectory
@@ -67,6 +67,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     device = pick_device(config["device"])
     model = load(path, device)
     label, classes = config["label"], model.net.classes
+    if label is None and classes:
+        print(f"the model knows {classes} labels: sample i has label i mod {classes}")
     if label is not None and not 0 <= label < classes:
         has = f"labels 0 to {classes - 1}" if classes else "no labels: train with labels=true"
         raise InputError(f"label = {label}, but the model has {has}")
@@ -82,6 +84,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
     drawn: list[Any] = []
     frames: list[Any] = []
     times: list[float] = []
+    labels = (
+        torch.arange(n, device=device) % max(classes, 1) if label is None else torch.full((n,), label, device=device)
+    )
     parts = [(first, min(batch, n - first)) for first in range(0, n, batch)]
     paths = [
         trajectory(
@@ -91,14 +96,13 @@ def run(config: dict[str, Any], folder: Path) -> None:
             steps=config["steps"],
             grid=grid,
             seed=config["seed"],
-            cond=None if label is None else {"label": torch.full((size,), label, device=device)},
+            cond={"label": labels[first : first + size]} if classes else None,
             denoise=config["denoise"],
             first=first,
         )
         for first, size in parts
     ]
     print(f"sampling {n} of {path} with solver={config['solver']['name']} steps={config['steps']}, on {device}")
-    record(folder, config)
     total = (config["steps"] + 1 + config["denoise"]) * len(parts)
     with tqdm(total=total, unit="step", mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
         for steps in paths:
@@ -111,7 +115,10 @@ def run(config: dict[str, Any], folder: Path) -> None:
     samples = torch.cat(drawn)
     if not samples.isfinite().all():
         bad = int((~samples.flatten(1).isfinite().all(1)).sum())
-        raise InputError(f"{bad} of {n} samples are not finite: try more steps, or another solver or grid")
+        raise Diverged(
+            f"{bad} of {n} samples are not finite: more steps or another grid may help, if the model is sound"
+        )
+    record(folder, config)
     with whole(folder / "samples.npy") as draft:
         np.save(draft, samples.numpy())
     print(f"NFE            {calls // len(parts)} network evaluations a sample")

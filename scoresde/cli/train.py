@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from scoresde.cli.command import command, pick_device, record
+from scoresde.cli.command import command, one_line, pick_device, record
 
 __all__ = ["Run", "main", "run"]
 
@@ -34,7 +34,8 @@ class Run:
 
 def main() -> None:
     """The command ``python train.py`` or ``scoresde-train``."""
-    sys.argv[1:] = _resumed(sys.argv[1:])
+    with one_line("train"):
+        sys.argv[1:] = _resumed(sys.argv[1:])
     command(
         "train",
         ["sde", "model", "param", "loss", "data"],
@@ -66,8 +67,10 @@ def run(config: dict[str, Any], folder: Path) -> None:
     net = build("model", config["model"], shape=data.shape, classes=data.classes if how.labels else 0)
     model = Denoiser(net, sde, param, data.range).to(device)
     samples = data.load()
-    done = read(folder / RESUME)[1]["step"] if config["resume"] else 0
+    if config["resume"]:
+        _same_run(folder, config)
     progress = fit(model, samples, loss, how, folder, resume=bool(config["resume"]))
+    done = read(folder / RESUME)[1]["step"] if config["resume"] else 0
     board = _board(folder) if config["tensorboard"] else None
     count = sum(p.numel() for p in net.parameters())
     names = {group: config[group]["name"] for group in ("sde", "model", "param", "loss", "data")}
@@ -97,6 +100,18 @@ def run(config: dict[str, Any], folder: Path) -> None:
     curve = loss_curve(rows.steps, rows.losses, folder / "loss.png")
     print(f"checkpoint     {folder / CHECKPOINT}\nloss curve     {curve}")
     print(f"next           python sample.py checkpoint={folder / CHECKPOINT}")
+
+
+def _same_run(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse to go on with a run under another name: other data, another loss, other draws."""
+    from scoresde.errors import InputError
+
+    kept = folder / "train.config.yaml"
+    before = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else None
+    for key in ("data", "loss", "labels", "batch", "seed", "ema"):
+        if isinstance(before, dict) and before.get(key) != config[key]:
+            was, asked = before.get(key), config[key]
+            raise InputError(f"cannot resume {folder}: it was trained with {key} = {was}, not {asked}; start a new run")
 
 
 class _Log:
@@ -150,6 +165,6 @@ def _resumed(arguments: list[str]) -> list[str]:
         folder = runs[-1].parent if runs else folder
     kept = folder / "train.overrides.yaml"
     # without it there is nothing to resume, as reading the checkpoint then says
-    before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8"))] if kept.is_file() else []
+    before = [str(o) for o in yaml.safe_load(kept.read_text(encoding="utf-8")) or []] if kept.is_file() else []
     changed = {a.partition("=")[0] for a in arguments}
     return [*(o for o in before if o.partition("=")[0] not in changed), *arguments, f"hydra.run.dir={folder}"]

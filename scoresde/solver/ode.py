@@ -86,15 +86,22 @@ class ODE(Solver):
 
     def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
         """The state at ts[-1]; an adaptive method reports nowhere else."""
-        return super().solve(sde, x, ts[[0, -1]] if self.adaptive else ts)
+        check_times(sde, ts)
+        return super().solve(sde, x, ts[[0, -1]] if self.adaptive else ts, noise)
 
     def _odeint(self, sde: SDE, x: Tensor, ts: Tensor) -> Tensor:
         low, high = ts.min().item(), ts.max().item()
         # adaptive steps would look beyond the last time, where a variance may be negative
         options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}
+
+        def drift(t: Tensor, y: Tensor) -> Tensor:
+            if self.adaptive and not t.isfinite():
+                raise Diverged(f"ODE met a drift that is not finite between t = {high:.3g} and {low:.3g}")
+            return sde.drift(y, t.clamp(low, high))
+
         try:
             return odeint(
-                lambda t, y: sde.drift(y, t.clamp(low, high)),
+                drift,
                 x,
                 ts.to(x.device),
                 rtol=self.rtol,

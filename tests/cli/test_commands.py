@@ -91,13 +91,18 @@ def test_points_and_labels(command, tmp_path):
     assert (tmp_path / "drawn" / "samples.png").exists()
     refused(command("sample", "checkpoint=run/model.safetensors", "label=1"), "label = 1", "labels=true")
     refused(command("evaluate", "samples=drawn/samples.npy"), "(2,)", "(1, 8, 8)")
-    refused(command("evaluate", "samples=drawn/samples.npy", "data=points"), "needs labels")
+    status, out, _ = command("evaluate", "samples=drawn/samples.npy", "data=points", "data.n=200")
+    assert status == 0
+    assert "classifier is left out" in out
+    assert "energy distance" in out
 
+    labelled = "checkpoint=labelled/model.safetensors"
     assert command("train", "labels=true", *SMALL[:-1], "hydra.run.dir=labelled")[0] == 0
-    assert (
-        command("sample", "checkpoint=labelled/model.safetensors", "label=3", "steps=2", "hydra.run.dir=three")[0] == 0
-    )
-    refused(command("sample", "checkpoint=labelled/model.safetensors", "label=10"), "label = 10", "0 to 9")
+    assert command("sample", labelled, "label=3", "steps=2", "hydra.run.dir=three")[0] == 0
+    status, out, _ = command("sample", labelled, "steps=2", "n=20", "hydra.run.dir=all")
+    assert status == 0
+    assert "sample i has label i mod 10" in out
+    refused(command("sample", labelled, "label=10"), "label = 10", "0 to 9")
 
 
 def test_the_newest_checkpoint_and_samples_are_found(command, tmp_path):
@@ -127,6 +132,9 @@ def test_resume_goes_on_where_it_stopped(command, tmp_path):
         tmp_path / "long" / "model.safetensors"
     ).read_bytes()
     refused(command("train", "resume=run", "sde=vp", "steps=12"), "trained with sde")
+    refused(command("train", "resume=run", "data=points", "steps=12"), "trained with data")
+    refused(command("train", "resume=run", "seed=1", "steps=12"), "trained with seed = 0, not 1")
+    refused(command("train", "resume=run"), "has 10 steps already")
     refused(command("train", "resume=nowhere"), "nowhere", "no checkpoint")
 
 

@@ -16,7 +16,18 @@ from typing import Any, Literal
 
 from scoresde.errors import InputError, nearest
 
-__all__ = ["build", "component", "describe", "groups", "names", "nested", "nested_fields", "publish", "summary"]
+__all__ = [
+    "build",
+    "component",
+    "describe",
+    "groups",
+    "names",
+    "nested",
+    "nested_fields",
+    "publish",
+    "source",
+    "summary",
+]
 
 _packages = ["scoresde"]
 _SEVERAL = {"metric"}  # groups of which a command takes several at once: metric=[energy,mmd]
@@ -34,9 +45,14 @@ def names(group: str) -> list[str]:
     return sorted(_files(group))
 
 
+def source(group: str, name: str) -> ast.Module:
+    """A component's file as a syntax tree, without importing it."""
+    return ast.parse(_files(group)[name].read_text(encoding="utf-8"))
+
+
 def summary(group: str, name: str) -> str:
     """A component in one line: the first of its module's docstring, read without importing it."""
-    text = ast.get_docstring(ast.parse(_files(group)[name].read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(source(group, name)) or ""
     return text.partition("\n")[0]
 
 
@@ -69,7 +85,7 @@ def nested(group: str, default: str) -> Any:
 def nested_fields(group: str, name: str) -> dict[str, tuple[str, str]]:
     """A component's `nested` fields, as {field: (group, default)}, read without importing it."""
     found: dict[str, tuple[str, str]] = {}
-    for node in ast.walk(ast.parse(_files(group)[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(source(group, name)):
         match node:
             case ast.AnnAssign(
                 target=ast.Name(id=field),

@@ -28,7 +28,10 @@ def show_help(name: str, groups: Sequence[str], settings: Sequence[str], job: st
                 if title in registry.groups():
                     _show(title, registry.names(inside), default, inside)
                 else:
-                    print(f"{title}  for {group}={option}: an option of {inside} that steps [{default}]\n")
+                    kind = _annotation(registry.source(group, option), field)
+                    fit = [other for other in registry.names(inside) if other != option]
+                    fit = [other for other in fit if kind in _bases(registry.source(inside, other))]
+                    print(f"{title} [{default}], with {group}={option}\n  {', '.join(fit)}\n")
     recipes = sorted((_conf() / "experiment").glob("*.yaml"))
     texts = {path.stem: path.read_text(encoding="utf-8").partition(f"# {name}: ")[2] for path in recipes}
     if any(texts.values()):
@@ -62,6 +65,17 @@ def _tree(module: str) -> ast.Module:
     assert spec is not None
     assert spec.origin is not None
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _bases(tree: ast.Module) -> set[str]:
+    """The names of what a component's classes derive from."""
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    return {base.id for cls in classes for base in cls.bases if isinstance(base, ast.Name)}
+
+
+def _annotation(tree: ast.Module, field: str) -> str:
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == field)
+    return ast.unparse(next(found).annotation)
 
 
 def _docstring(node: ast.Module | ast.ClassDef) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     Exits with status 2 and one line for bad input, 1 for a run that failed; SCORESDE_DEBUG=1 shows the traceback.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # --help | head ends quietly
         show_help(name, groups, settings, job)
         return
     # flags first: the argument parser takes overrides only in one piece

@@ -42,13 +42,14 @@ def trajectory(
         seed: of the random numbers; sample i is a function of (seed, first + i) alone, up to the rounding of the
             network's kernels (and of an adaptive solver's steps), which may differ between batch sizes.
         cond: conditions by name, shape (n, ...) each.
-        denoise: whether to end with one more network evaluation at t_min, E[x_0 | x], clamped to the data's range,
-            rather than with the state at t_min, which still carries noise.
+        denoise: whether to end at t = 0, clamped to the data's range, rather than with the state at t_min, which still
+            carries noise. A solver that ``denoises`` takes its last step there instead of to t_min; after any other
+            one more network evaluation, at t_min, gives E[x_0 | x].
         first: the number of the first sample.
 
     Yields:
         Each time, shape (), and the state there, shape (n, *model.shape), the prior's draw first. With ``denoise`` the
-        last pair is (0, E[x_0 | x]).
+        last pair is that at 0.
 
     Raises:
         InputError: before the first step, for what cannot be sampled.
@@ -68,6 +69,8 @@ def trajectory(
     reverse = Reverse(model, cond, solver.eta)
     solver.check(reverse)
     ts = grid(model.sde, steps)
+    if denoise and solver.denoises:
+        ts[-1] = 0
     if denoise and not isinstance(model.sde, GaussianSDE):
         raise InputError(
             f"the final denoising step needs a GaussianSDE; {type(model.sde).__name__} is not one: try denoise=False"
@@ -95,9 +98,10 @@ def _run(reverse: Reverse, solver: Solver, ts: Tensor, noise: Noise, denoise: bo
         prior = model.sde.prior(noise.shape, noise.device, torch.float64)
         x = prior.icdf(noise.uniform()).to(noise.dtype)
         for t, x in solver.iterate(reverse, x, ts, noise):  # noqa: B020  x goes in and comes out
-            yield t, x
+            if t > 0:
+                yield t, x
         if denoise:
-            x0 = predict(reverse, x, ts[-1]).x0
+            x0 = x if solver.denoises else predict(reverse, x, ts[-1]).x0
             yield ts.new_zeros(()), x0 if model.range is None else x0.clamp(*model.range)
     finally:
         for module in training:

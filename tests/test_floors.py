@@ -91,7 +91,8 @@ def test_a_component_imports_no_sibling(path):
         return
     siblings = {other for other in imports(path) if other.startswith(group + ".")}
     inner = {f"{group}.base"} if name != "base" else set()
-    inner |= {other for other in siblings if other.startswith(f"{group}.layers") or other.endswith(".base")}
+    folders = {f"{group}.{inside.name}." for inside in path.parent.iterdir() if inside.is_dir()}
+    inner |= {other for other in siblings if other.startswith(tuple(folders)) or other.endswith(".base")}
     assert siblings <= inner
 
 

@@ -41,12 +41,15 @@ class Solver(ABC):
     - ``weak_order``: the same for the law of the samples of an SDE; None for a solver that draws no noise, 0 where
       the error is set by something else than the grid.
     - ``adaptive``: whether it chooses its own steps, so that the grid only says where to report.
+    - ``denoises``: whether its last step may go to t = 0, onto the data; one that does not stops at t_min, and sampling
+      ends with one more network evaluation there.
     """
 
     needs: ClassVar[type] = SDE
-    order: ClassVar[int | None] = None
-    weak_order: ClassVar[int | None] = None
+    order: int | None = None
+    weak_order: int | None = None
     adaptive: ClassVar[bool] = False
+    denoises: ClassVar[bool] = False
     eta: float = 0.0
     """η of the `Reverse` that the solver is meant for: 0 is the probability-flow ODE, 1 the reverse SDE."""
 
@@ -131,7 +134,7 @@ class StepSolver(Solver):
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step along the grid; see `Solver.iterate`."""
         self.check(sde)
-        check_times(sde, ts)
+        check_times(sde, ts[:-1] if self.denoises and len(ts) > 2 and ts[-1] == 0 else ts)
         if noise is None:
             noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
         state = self.init(sde, x, ts)

@@ -3,15 +3,18 @@
 A solver under test is a `Case`; a component of the registry is under every law by being in its folder.
 """
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
 
 from scoresde import registry
 from scoresde.analytic import GaussianMixture
+from scoresde.errors import InputError
 from scoresde.noise import Noise
 from scoresde.reverse import Reverse
 from scoresde.score import ScoreModel
@@ -49,15 +52,16 @@ def flow(sde: GaussianSDE, x: torch.Tensor, t: torch.Tensor, s: torch.Tensor) ->
     return after + (narrow / wide).sqrt() * (x - before)
 
 
-def stretch(sde: GaussianSDE, steps: int, reach: float = 2.0) -> torch.Tensor:
+def stretch(sde: GaussianSDE, steps: int, reach: float = 2.0, grade: float = 1.0) -> torch.Tensor:
     """A grid through the middle of the clock, log-SNR from −reach to reach, the same for all solvers.
 
     Steps grow smoothly, to three times the first in log-SNR, and are equal in nothing: a method that is wrong where
-    steps are unequal must not look right.
+    steps are unequal must not look right. With ``grade`` q the first step is as small as steps⁻ᵠ: a multistep method of
+    order p starts with one of first order, whose error, of the first step's square, is then no larger than its own.
     """
     ends = torch.tensor([sde.t_max, sde.t_min], dtype=F64)
     low, high = (max(-reach, min(reach, end)) for end in sde.log_snr(ends).tolist())
-    u = torch.linspace(0, 1, steps + 1, dtype=F64)
+    u = torch.linspace(0, 1, steps + 1, dtype=F64) ** grade
     return sde.time(low + (high - low) * (u + u**2) / 2)
 
 
@@ -148,14 +152,24 @@ def case(name: str, **fields: Any) -> Case:
 
 
 def solvers(wanted: Callable[[Any], bool] = lambda solver: True) -> list[Case]:
-    """Every solver of the registry, at each method or variance that it has."""
+    """Every solver of the registry, at every option of its text fields and at every order that it has."""
     found = []
     for name in registry.names("solver"):
-        hints = registry._hints(registry.component("solver", name))
-        options = [{"method": m} for m in _methods(name)] or [{}]
-        if "variance" in hints:
-            options = [{"variance": v} for v in hints["variance"].__args__]
-        found += [case(name, **fields) for fields in options]
+        cls = registry.component("solver", name)
+        hints = registry._hints(cls)
+        options: dict[str, list[Any]] = {}
+        for f in dataclasses.fields(cls):
+            if get_origin(hints[f.name]) is Literal:
+                options[f.name] = list(get_args(hints[f.name]))
+            elif f.name == "order":
+                options[f.name] = [1, 2, 3, 4]
+        if name == "ode":
+            from scoresde.solver.ode import _METHODS
+
+            options["method"] = list(_METHODS)
+        for values in itertools.product(*options.values()):
+            with contextlib.suppress(InputError):  # an order that there is not
+                found.append(case(name, **dict(zip(options, values, strict=True))))
     return [c for c in found if wanted(c.solver)]
 
 
@@ -166,12 +180,3 @@ def at_eta(cases: list[Case], etas: tuple[float, ...]) -> list[Case]:
         free = "eta" in {f.name for f in dataclasses.fields(c.solver)}
         found += [Case(f"{c.name}-eta={e:g}", dataclasses.replace(c.solver, eta=e)) for e in etas] if free else [c]
     return found
-
-
-def _methods(name: str) -> list[str]:
-    if name == "ode":
-        from scoresde.solver.ode import _METHODS
-
-        return list(_METHODS)
-    hint = registry._hints(registry.component("solver", name)).get("method")
-    return list(getattr(hint, "__args__", ()))

@@ -6,6 +6,10 @@ Of the reverse of a Gaussian process, with σ̂ = s/α, λ = −log σ̂ and r²
     eps   x/α = x_t/α_t + ∫ ε dσ̂
     v     x/r = x_t/r_t + ∫ (v/r) dφ,   φ = arctan σ̂
 
+where v may also be had as x_0's excess over what it would be for normal data of deviation d, of which the step is then
+exact whatever its size: p = x_0 − (d² α/(d² α² + s²)) x, r² = d² α² + s², φ = arctan(σ̂/d); v/r is −(r/(d s)) p. This is
+the output of a network under the preconditioning of EDM. From d = 0 to ∞ it goes from x0 by v, at 1, to eps.
+
 and a method says through which of its predictions, in which clock, the polynomial under the integral goes
 (Lu et al. 2022, "DPM-Solver++", eq. 9; Zhang & Chen 2023, "DEIS", eq. 13; Xue et al. 2023, "SA-Solver", eq. 11, τ = η).
 """
@@ -53,9 +57,10 @@ def exponential(
     start: Level,
     end: Level,
     nodes: Sequence[Level],
-    of: Literal["x0", "eps", "v"] = "x0",
+    of: Literal["x0", "eps", "v", "excess"] = "x0",
     clock: Clock = half_log_snr,
     eta: float = 0.0,
+    width: float = 1.0,
 ) -> tuple[float, list[float], float]:
     """The coefficients of one step, by Gauss–Legendre quadrature to float64's rounding.
 
@@ -66,6 +71,7 @@ def exponential(
         clock: in which the prediction is taken for a polynomial; finite at every node, and at s = 0 if more than one
             node leads there.
         eta: η of the reverse.
+        width: d of "excess".
 
     Returns:
         The weight of the state, those of the predictions, and the deviation of the noise.
@@ -82,15 +88,17 @@ def exponential(
         sigma = start.sigma * np.exp(-y)
         measure = -sigma * h * w
         keep, unit = end.alpha / start.alpha, end.alpha
-        if of == "v":
-            radius = [math.hypot(level.alpha, level.std) for level in (start, end, *nodes)]
-            measure = measure / (1 + sigma**2)
+        if of in ("v", "excess"):
+            radius = [math.hypot(width * level.alpha, level.std) for level in (start, end, *nodes)]
+            measure = measure * width / (width**2 + sigma**2)
             keep, unit = radius[1] / radius[0], radius[1]
         measure = unit * measure
     polynomials = lagrange([float(clock(n.sigma)) for n in nodes], clock(sigma)) if len(nodes) > 1 else np.ones((1, 1))
     weights = (polynomials * measure).sum(1)
     if of == "v":
         weights = weights / radius[2:]
+    elif of == "excess":
+        weights = weights * [-r / (width * node.std) for r, node in zip(radius[2:], nodes, strict=True)]
     return keep, weights.tolist(), end.std * math.sqrt(-math.expm1(-2 * eta**2 * h))
 
 

@@ -26,6 +26,8 @@ class Row(NamedTuple):
     """Of the predictions p_k, the newest first: those of earlier steps too."""
     noise: Sequence[float] = ()
     """Of normal draws z_j, fresh in each step: as many are drawn as its longest row has."""
+    skip: float = 0.0
+    """p_0 is what the model said less this share of x."""
 
 
 Table = list[list[Row]]
@@ -80,7 +82,8 @@ class TableSolver(StepSolver):
         start = x
         draws = [noise.normal() for _ in range(max(len(row.noise) for row in rows))]
         for row in rows:
-            past = [getattr(predict(sde, x, row.t), self.of), *past[: memory - 1]]
+            p = getattr(predict(sde, x, row.t), self.of)
+            past = [p.sub(x, alpha=row.skip) if row.skip else p, *past[: memory - 1]]
             x = start * row.keep
             for weight, p in zip((*row.weights, *row.noise), (*past[: len(row.weights)], *draws), strict=False):
                 x.add_(p, alpha=weight)

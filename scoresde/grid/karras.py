@@ -1,19 +1,18 @@
-"""Equal steps of a power of the noise level σ = s/α."""
+"""Equal steps of a power of the noise level σ̂ = s/α."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from scoresde.errors import check, typed
-from scoresde.grid.base import Grid, gaussian
-from scoresde.sde.base import Process
+from scoresde.grid.base import LevelGrid
 
 __all__ = ["Karras"]
 
 
 @dataclass(frozen=True)
-class Karras(Grid):
-    """Equal steps of σ^(1/ρ), where σ = s/α: more of them where there is little noise, the more the larger ρ is.
+class Karras(LevelGrid):
+    """Equal steps of σ̂^(1/ρ), where σ̂ = s/α: more of them where there is little noise, the more the larger ρ is.
 
     Args:
         rho: ρ > 0; the paper takes 7. As ρ → ∞ it becomes the grid of equal log-SNR steps.
@@ -31,9 +30,10 @@ class Karras(Grid):
         typed(self)
         check(self, "rho", 0 < self.rho < float("inf"), "a number > 0")
 
-    def times(self, process: Process, u: Tensor) -> Tensor:
-        """Linear in σ^(1/ρ), then the process's inverse."""
-        sde = gaussian(self, process)
-        # σ^(1/ρ) = exp(−log-SNR/2ρ)
-        first, last = ((-sde.log_snr(u.new_tensor(t)) / 2 / self.rho).exp() for t in (sde.t_max, sde.t_min))
-        return sde.time(-2 * self.rho * (first + u * (last - first)).log())
+    def scale(self, sigma: Tensor) -> Tensor:
+        """σ̂^(1/ρ)."""
+        return sigma ** (1 / self.rho)
+
+    def level(self, scale: Tensor) -> Tensor:
+        """The power ρ."""
+        return scale**self.rho

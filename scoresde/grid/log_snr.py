@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.grid.base import Grid, gaussian
-from scoresde.sde.base import Process
+from scoresde.grid.base import LevelGrid
 
 __all__ = ["LogSNR"]
 
 
 @dataclass(frozen=True)
-class LogSNR(Grid):
-    """Equal steps of log(α²/s²): every step removes the same share of the noise.
+class LogSNR(LevelGrid):
+    """Equal steps of log(α²/s²) = −2 log σ̂: every step removes the same share of the noise.
 
     Raises:
         InputError: for a process that is not a GaussianSDE.
@@ -20,8 +19,10 @@ class LogSNR(Grid):
     Source: Lu et al. 2022, "DPM-Solver", section 4.1 (uniform λ = ½ log-SNR).
     """
 
-    def times(self, process: Process, u: Tensor) -> Tensor:
-        """Linear in log-SNR, then the process's inverse."""
-        sde = gaussian(self, process)
-        first, last = (sde.log_snr(u.new_tensor(t)) for t in (sde.t_max, sde.t_min))
-        return sde.time(first + u * (last - first))
+    def scale(self, sigma: Tensor) -> Tensor:
+        """Log σ̂."""
+        return sigma.log()
+
+    def level(self, scale: Tensor) -> Tensor:
+        """The exponential."""
+        return scale.exp()

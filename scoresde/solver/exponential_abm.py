@@ -21,16 +21,17 @@ class ExponentialABM(TableSolver):
     """A predictor through the last p − 1 values and a corrector through one more, of x_0's excess over normal data.
 
     With p_k = x_0 − (d² α/(d² α² + s²)) x, what is left of the prediction beyond that for normal data of deviation d
-    (EDM's network output), the flow is exact for such data in steps of any size. The rest is a polynomial in the clock
-    of `Regular`, which is finite on the data, so that the last step keeps its order. The corrector costs no evaluation
-    of its own: it uses that of the next step. Both weigh the state alike, so that together they are one row of a table:
-    with b of the predictor and c of the corrector, y ← A' (y + Σ (c_k − b_k) p_k) + Σ b'_k p_k.
+    (EDM's network output), the flow is exact for such data in steps of any size. The rest is a polynomial in the
+    regularised half-log-SNR ½ log(σ̂² + c²), which is finite on the data, so that the last step keeps its order. The
+    corrector costs no evaluation of its own: it uses that of the next step. Both weigh the state alike, so that they
+    are one row of a table together: with b of the predictor and c of the corrector,
+    y ← A' (y + Σ (c_k − b_k) p_k) + Σ b'_k p_k.
 
     Args:
         order: p, 2 to 4. The first steps use as many values as there are, so that it shows where the grid's first steps
             are graded; the last step has no corrector, which its local error can bear.
         width: d > 0: about the deviation of the data.
-        floor, ceiling: of the clock, as of the grid `Regular`, which is the solver's own.
+        floor: c > 0 of the clock, the noise level below which it flattens out.
 
     Raises:
         InputError: for a value out of range, or a process that is not a GaussianSDE.
@@ -39,21 +40,20 @@ class ExponentialABM(TableSolver):
     eq. 7 (the output); Zhao et al. 2023, "UniPC", section 3.1 (a corrector that costs nothing).
     """
 
-    order: int = 3
+    order: int = 4
     width: float = 0.5
-    floor: float = 0.025
-    ceiling: float = 30.0
+    floor: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse an order or a clock that there is not."""
         typed(self)
         check(self, "order", 2 <= self.order <= 4, "a whole number from 2 to 4")
         check(self, "width", 0 < self.width < float("inf"), "a number > 0")
-        Regular(self.floor, self.ceiling)
+        check(self, "floor", 0 < self.floor < float("inf"), "a number > 0")
 
     def default_grid(self, process: Process) -> Grid:
-        """Equal steps of the clock."""
-        return Regular(self.floor, self.ceiling)
+        """`Regular`, along which it was found to be most accurate."""
+        return Regular()
 
     def table(self, process: GaussianSDE, ts: Tensor) -> Table:
         """One row a step: the correction of the step before, then the prediction of this one."""
@@ -62,7 +62,7 @@ class ExponentialABM(TableSolver):
         def weights(i: int, newest: int, count: int) -> tuple[float, Any]:
             """Of the step from i through so many values; those that it does not use are zero."""
             nodes = path[newest::-1][:count]
-            keep, found, _ = exponential(path[i], path[i + 1], nodes, "excess", self._clock, width=self.width)
+            keep, found, _ = exponential(path[i], path[i + 1], nodes, "excess", self.clock, width=self.width)
             return keep, np.pad(found, (0, self.order - len(nodes)))
 
         rows = []
@@ -76,5 +76,6 @@ class ExponentialABM(TableSolver):
             rows.append([Row(at.t, keep, total.tolist(), skip=skip)])
         return rows
 
-    def _clock(self, sigma: Any) -> Any:
-        return np.log((sigma**2 + self.floor**2) / (sigma**2 + self.ceiling**2)) / 2
+    def clock(self, sigma: Any) -> Any:
+        """½ log(σ̂² + c²)."""
+        return np.log(sigma**2 + self.floor**2) / 2

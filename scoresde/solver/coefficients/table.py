@@ -85,8 +85,9 @@ class TableSolver(StepSolver):
             p = getattr(predict(sde, x, row.t), self.of)
             past = [p.sub(x, alpha=row.skip) if row.skip else p, *past[: memory - 1]]
             x = start * row.keep
-            for weight, p in zip((*row.weights, *row.noise), (*past[: len(row.weights)], *draws), strict=False):
-                x.add_(p, alpha=weight)
+            for weights, parts in ((row.weights, past), (row.noise, draws)):
+                for weight, part in zip(weights, parts, strict=False):
+                    x.add_(part, alpha=weight)
         return x, (rest, past, memory)
 
 

@@ -1,54 +1,58 @@
 """Ancestral sampling: the posterior of the forward chain, as in DDPM."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from scoresde.errors import typed
-from scoresde.noise import Noise
-from scoresde.sde.base import SDE, GaussianSDE
-from scoresde.solver.base import State, StepSolver, falling, predict, transitions
+from scoresde.errors import check, typed
+from scoresde.sde.base import GaussianSDE
+from scoresde.solver.base import falling
+from scoresde.solver.coefficients.posterior import posterior
+from scoresde.solver.coefficients.table import Row, Table, TableSolver, levels
 
 __all__ = ["Ancestral"]
 
 
 @dataclass(frozen=True)
-class Ancestral(StepSolver):
+class Ancestral(TableSolver):
     """x_s ~ N(m, v): the mean of q(x_s | x_t, x_0) at the predicted x_0, and its variance or an upper bound of it.
 
-    With r = α_t/α_s and β = s_t² − r² s_s² (DDPM's β_t), m = r (s_s²/s_t²) x_t + α_s (β/s_t²) x_0.
+    With r = α_t/α_s and β = s_t² − r² s_s² (DDPM's β_t), m = r (s_s²/s_t²) x_t + α_s (β/s_t²) x_0 where η = 1. Other η
+    have DDIM's mean, so that "small" is DDIM, under the name and with the default η of DDPM; "large" is its own. The
+    last step draws nothing when it leads onto the data (t = 0): it ends on x_0.
 
     Args:
         variance: "small" is the posterior's own, β s_s²/s_t² (right for a single data point); "large" is β, right for
-            normal data of unit variance, and the paper's choice for VP.
+            normal data of unit variance, and the paper's choice for VP. Times η² each.
+        eta: η in [0, 1].
 
     Raises:
-        InputError: for an unknown variance, or a process that is not a GaussianSDE.
+        InputError: for an unknown variance, η out of range, or a process that is not a GaussianSDE.
 
-    Source: Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 7 and section 3.2; Song et al. 2021,
-    eq. 4 and 47.
+    Source: Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 7, section 3.2 and algorithm 2; Song et al.
+    2021, eq. 4 and 47; for any η Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 16.
     """
 
-    needs = GaussianSDE
+    order = 1
     weak_order = 1
-    eta = 1.0
     variance: Literal["small", "large"] = "small"
+    eta: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a variance that there is not."""
+        """Refuse a variance that there is not, and an η that leaves none for ε."""
         typed(self)
+        check(self, "eta", 0 <= self.eta <= 1, "a number in [0, 1]")
 
-    def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
-        """Of each step, the weights of x_t and x_0 and the deviation."""
-        falling(self, ts)
-        k = transitions(sde, ts)
-        shrink = k.var / k.var_before
-        variance = k.fresh * shrink if self.variance == "small" else k.fresh
-        return torch.stack([k.ratio * shrink, k.alpha * k.fresh / k.var_before, variance.sqrt()], -1).tolist()
-
-    def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
-        """One prediction, one draw from the posterior."""
-        (keep, clean, std), *rest = state
-        return keep * x + clean * predict(sde, x, t).x0 + std * noise.normal(), rest
+    def table(self, process: GaussianSDE, ts: Tensor) -> Table:
+        """DDIM's rows; √β is s_t/s_s times the posterior's deviation."""
+        if self.eta:
+            falling(self, ts)
+        rows = []
+        for a, b in pairwise(levels(process, ts)):
+            keep, clean, std = posterior(a, b, self.eta)
+            if self.variance == "large" and b.std > 0:
+                std *= a.std / b.std
+            rows.append([Row(a.t, keep, [clean], [std] if self.eta else [])])
+        return rows

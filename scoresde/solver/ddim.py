@@ -8,6 +8,7 @@ from torch import Tensor
 from scoresde.errors import check, typed
 from scoresde.sde.base import GaussianSDE
 from scoresde.solver.base import falling
+from scoresde.solver.coefficients.posterior import posterior
 from scoresde.solver.coefficients.table import Row, Table, TableSolver, levels
 
 __all__ = ["DDIM"]
@@ -18,7 +19,7 @@ class DDIM(TableSolver):
     """x_s = α_s x_0 + √(s_s² − c²) ε + c z, with c² = η² (s_s²/s_t²)(s_t² − (α_t/α_s)² s_s²).
 
     With η = 0 this is the exponential integrator of first order of the probability-flow ODE, with η = 1 DDPM's
-    posterior step.
+    posterior step, which is also ``ancestral``.
 
     Args:
         eta: η in [0, 1].
@@ -42,10 +43,8 @@ class DDIM(TableSolver):
         """In x_0, since ε = (x_t − α_t x_0)/s_t."""
         if self.eta:
             falling(self, ts)
-        path = levels(process, ts)
         rows = []
-        for a, b in pairwise(path):
-            c_squared = (self.eta * b.std / a.std) ** 2 * (a.std**2 - (a.alpha / b.alpha * b.std) ** 2)
-            keep = (b.std**2 - c_squared) ** 0.5 / a.std
-            rows.append([Row(a.t, keep, [b.alpha - keep * a.alpha], [c_squared**0.5] if self.eta else [])])
+        for a, b in pairwise(levels(process, ts)):
+            keep, clean, std = posterior(a, b, self.eta)
+            rows.append([Row(a.t, keep, [clean], [std] if self.eta else [])])
         return rows

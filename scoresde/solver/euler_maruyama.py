@@ -23,6 +23,7 @@ class EulerMaruyama(StepSolver):
 
     order = 1
     weak_order = 1
+    strong_order = 0.5
     eta: float = 1.0
 
     def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:

@@ -26,6 +26,7 @@ class Heun(StepSolver):
 
     order = 2
     weak_order = 2
+    strong_order = 0.5
     cost = 2
     eta: float = 0.0
 

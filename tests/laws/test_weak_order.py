@@ -52,7 +52,8 @@ def measured(solver, sde):
 def test_weak_order_is_the_declared_one(solver, sde):
     means, variances = zip(*(errors(solver.solver, sde, steps) for steps in STEPS), strict=True)
     order = solver.solver.weak_order
-    assert slope(STEPS, variances) == pytest.approx(order, abs=0.2)
+    # at the most that on ODEs: with steps as few as these, noise may have a small share in the error
+    assert order - 0.2 < slope(STEPS, variances) < max(order, solver.solver.order or 0) + 0.2
     if max(means) > 1e-12:  # some are exact in the mean
         assert slope(STEPS, means) > order - 0.2
 

@@ -63,7 +63,7 @@ def test_strong_order(name, order):
 
 def test_an_increment_and_its_time_integral_have_their_covariance():
     """W and U = ∫ (w(u) − w(t)) du over h: h, h²/2 and h³/3. No order of the laws above sees a wrong U."""
-    from scoresde.solver.srk import _Increments
+    from scoresde.solver.engine.torchsde import _Increments
 
     t, h = torch.tensor(0.3, dtype=F64), 0.7
     draws = torch.eye(2, dtype=F64)

@@ -1,0 +1,1 @@
+"""Adapters of outside engines that serve several solvers: one file for each engine."""

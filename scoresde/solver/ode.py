@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import cast
 
+import torch
 from torch import Tensor
 from torchdiffeq import odeint
 from torchdiffeq._impl.fixed_adams import AdamsBashforthMoulton
 from torchdiffeq._impl.odeint import SOLVERS
-from torchdiffeq._impl.solvers import AdaptiveStepsizeODESolver
 
 from scoresde.errors import Diverged, InputError, check, nearest, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
 from scoresde.solver.base import Solver, check_times
+from scoresde.solver.engine.rendezvous import Drift, solve_each
 
 __all__ = ["ODE"]
 
@@ -29,8 +33,8 @@ _STAGES = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 class ODE(Solver):
     """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0.
 
-    An adaptive method chooses its steps, one size for the whole batch; the grid says where to report. A fixed one steps
-    along the grid.
+    An adaptive method chooses its steps, for each sample its own; the grid says where to report, and a sample whose
+    steps vanish or whose drift is not finite is NaN there. A fixed one steps along the grid.
 
     Args:
         method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint,
@@ -39,7 +43,6 @@ class ODE(Solver):
 
     Raises:
         InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
-        Diverged: where steps vanish or the state is not finite.
 
     Source: Song et al. 2021, section 4.3; Dormand & Prince 1980 (dopri5).
     """
@@ -61,7 +64,7 @@ class ODE(Solver):
     @property
     def adaptive(self) -> bool:  # type: ignore[override]
         """Whether the method chooses its steps."""
-        return issubclass(_METHODS[self.method], AdaptiveStepsizeODESolver)
+        return self.method not in _STAGES
 
     @property
     def order(self) -> int:  # type: ignore[override]
@@ -77,39 +80,35 @@ class ODE(Solver):
         self.check(sde)
         check_times(sde, ts)
         if self.adaptive:
-            yield from zip(ts, self._odeint(sde, x, ts), strict=True)
+            yield from zip(ts, solve_each(sde, x, ts, partial(self._engine, ts)), strict=True)
             return
         yield ts[0], x
-        for i in range(1, len(ts)):
-            x = self._odeint(sde, x, ts[i - 1 : i + 1])[-1]
-            yield ts[i], x
+        for t, s in pairwise(ts):
+            low, high = min(t, s).item(), max(t, s).item()  # a last stage is off by a rounding
+            ends = torch.stack([t, s]).to(x.device)
+            x = odeint(lambda u, y: sde.drift(y, u.clamp(low, high)), x, ends, method=self.method)[-1]  # noqa: B023
+            yield s, x
 
     def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
         """The state at ts[-1]; an adaptive method reports nowhere else."""
         check_times(sde, ts)
         return super().solve(sde, x, ts[[0, -1]] if self.adaptive else ts, noise)
 
-    def _odeint(self, sde: SDE, x: Tensor, ts: Tensor) -> Tensor:
-        low, high = ts.min().item(), ts.max().item()
+    def _engine(self, ts: Tensor, drift: Drift, start: Tensor) -> Tensor:
         # adaptive steps would look beyond the last time, where a variance may be negative
-        options = {"step_t": ts[-1:].to(x.device)} if self.adaptive else {}
-
-        def drift(t: Tensor, y: Tensor) -> Tensor:
-            if self.adaptive and not t.isfinite():
-                raise Diverged(f"ODE met a drift that is not finite between t = {high:.3g} and {low:.3g}")
-            return sde.drift(y, t.clamp(low, high))
-
+        options = {"step_t": ts[-1:]}
         try:
-            return odeint(
-                drift,
-                x,
-                ts.to(x.device),
-                rtol=self.rtol,
-                atol=self.atol,
-                method=self.method,
-                options=options,
+            return cast(
+                Tensor,
+                odeint(
+                    lambda t, y: drift(y, t.item()),
+                    start,
+                    ts,
+                    rtol=self.rtol,
+                    atol=self.atol,
+                    method=self.method,
+                    options=options,
+                ),
             )
         except AssertionError as error:  # torchdiffeq's word for steps that vanish and states that are not finite
-            raise Diverged(
-                f"ODE cannot go on from t = {high:.3g} to {low:.3g}: {str(error).partition(':')[0]}"
-            ) from None
+            raise Diverged(str(error)) from None

@@ -7,25 +7,26 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from scoresde.errors import Diverged, InputError, check, typed
+from scoresde.errors import Diverged, check, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
 from scoresde.solver.base import Solver, check_times
+from scoresde.solver.engine.rendezvous import Drift, solve_each
 
 __all__ = ["SolveIVP"]
 
 
 @dataclass(frozen=True)
 class SolveIVP(Solver):
-    """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0; the batch is one system of equations.
+    """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0, in float64; each sample is a
+    system of equations of its own. One whose steps vanish or whose drift is not finite is NaN.
 
     Args:
         method: SciPy's: RK45, RK23, DOP853 (explicit), Radau, BDF, LSODA (stiff).
         rtol, atol: relative and absolute tolerance, > 0.
 
     Raises:
-        InputError: for an unknown method, a tolerance that is not positive, an SDE with noise, or steps that vanish.
-        Diverged: where the drift is not finite.
+        InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
 
     Source: Song et al. 2021, section 4.3, whose code samples with RK45.
     """
@@ -53,19 +54,14 @@ class SolveIVP(Solver):
 
         ends = (ts[0].item(), ts[-1].item())
 
-        def drift(t: float, y: Any) -> Any:
-            state = torch.from_numpy(y).reshape(x.shape).to(x)
-            # the last step is off by a rounding
-            time = torch.tensor(t, dtype=torch.float64).clamp(min(ends), max(ends))
-            slope = sde.drift(state, time)
-            if not slope.isfinite().all():  # SciPy would halve its step for ever
-                raise Diverged(f"SolveIVP met a drift that is not finite at t = {t:.3g}")
-            return slope.flatten().double().cpu().numpy()
+        def engine(drift: Drift, start: Tensor) -> Tensor:
+            def slope(t: float, y: Any) -> Any:
+                return drift(torch.from_numpy(y.copy()).reshape(start.shape), t).flatten().double().numpy()
 
-        start = x.flatten().double().cpu().numpy()
-        with torch.no_grad():
-            found = solve_ivp(drift, ends, start, method=self.method, t_eval=ts.numpy(), rtol=self.rtol, atol=self.atol)
-        if not found.success:
-            raise InputError(f"SolveIVP stopped: {found.message}; loosen solver.rtol = {self.rtol}")
-        for t, y in zip(ts, found.y.T, strict=True):
-            yield t, torch.from_numpy(y.copy()).reshape(x.shape).to(x)
+            y = start.flatten().double().numpy()
+            found = solve_ivp(slope, ends, y, method=self.method, t_eval=ts.numpy(), rtol=self.rtol, atol=self.atol)
+            if not found.success:
+                raise Diverged(found.message)
+            return torch.from_numpy(found.y.T.copy()).reshape(-1, *start.shape)
+
+        yield from zip(ts, solve_each(sde, x, ts, engine), strict=True)

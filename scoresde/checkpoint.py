@@ -1,24 +1,19 @@
 """A model in one safetensors file that describes itself. Nothing in a file is executed."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from scoresde.errors import InputError
-from scoresde.files import whole
 from scoresde.registry import build, describe
 from scoresde.score import Denoiser
+from scoresde.store import read, write
 
-__all__ = ["describe_model", "load", "read", "save", "write"]
-
-_KEY = "scoresde 1"  # the one entry of the metadata: several would be written in no fixed order
+__all__ = ["describe_model", "load", "save"]
 
 
 def describe_model(model: Denoiser) -> dict[str, Any]:
@@ -68,34 +63,6 @@ def load(path: str | Path, device: torch.device | str | None = None) -> Denoiser
         raise InputError(f"{path} cannot be loaded: {error}") from None
     except (KeyError, TypeError, IndexError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{path} does not describe a model: {error!r}") from None
-
-
-def write(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write tensors with a card of plain values, whole or not at all."""
-    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with whole(path) as draft:
-        draft.write_bytes(serialize(plain, metadata={_KEY: json.dumps(card)}))
-
-
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write` wrote: tensors on the CPU, and the card.
-
-    Raises:
-        InputError: for a file that is missing, truncated or written by something else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}: train one with python train.py, or give checkpoint=…")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _KEY not in metadata:
-                raise InputError(f"{path} was not written by scoresde: its metadata holds {sorted(metadata)}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata[_KEY])  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file of scoresde: truncated or foreign ({error})"
-        ) from None
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scoresde.checkpoint import describe_model, read, save, write
+from scoresde.checkpoint import describe_model, save
 from scoresde.data.base import Samples
 from scoresde.ema import EMA
 from scoresde.errors import Diverged, InputError, check, typed
 from scoresde.loss.base import Loss
 from scoresde.noise import Noise
 from scoresde.score import Denoiser
+from scoresde.store import read, write
 
 __all__ = ["CHECKPOINT", "RESUME", "Progress", "Training", "fit"]
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scoresde.checkpoint import describe_model, load, read, save
+from scoresde.checkpoint import describe_model, load, save
 from scoresde.errors import InputError
 from scoresde.registry import build, names
 from scoresde.score import Denoiser
+from scoresde.store import read
 
 TINY = {"ncsnpp", "ddpmpp"}
 
@@ -136,7 +137,7 @@ def test_a_range_that_is_none_is_refused(bounds, tmp_path):
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
-    import scoresde.checkpoint as module
+    import scoresde.store as module
 
     path = tmp_path / "m.safetensors"
     save(path, make())

@@ -3,12 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scoresde.checkpoint import load, read
+from scoresde.checkpoint import load
 from scoresde.data.base import Samples
 from scoresde.ema import EMA
 from scoresde.errors import Diverged, InputError
 from scoresde.registry import build
 from scoresde.score import Denoiser
+from scoresde.store import read
 from scoresde.training import CHECKPOINT, RESUME, Training, _rows, fit
 
 HOW = Training(steps=12, batch=16, warmup=4, save_every=6, lr=1e-3)

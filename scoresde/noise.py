@@ -6,6 +6,9 @@ is in nor on the device, and nothing has to be saved to resume.
 """
 
 import math
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,17 +20,21 @@ __all__ = ["Noise", "philox"]
 _LOW = 0xFFFFFFFF
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+def philox(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int] | tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
     """Philox4x32 with ten rounds, elementwise.
 
     Args:
         counter: four int64 tensors that broadcast together, each word in [0, 2³²).
-        key: two words in [0, 2³²).
+        key: two words in [0, 2³²), as numbers or as tensors that broadcast with the counter.
 
     Returns:
         Four int64 tensors of independent uniform words in [0, 2³²).
     """
     a, b, c, d = counter
+    k: int | Tensor
+    m: int | Tensor
     k, m = key
     for _ in range(10):
         # int64 products wrap modulo 2⁶⁴, which leaves both 32-bit halves right
@@ -41,32 +48,52 @@ class Noise:
     """Random numbers for a batch, drawn in turn; each sample has a stream of its own.
 
     Args:
-        seed: a whole number in [0, 2⁶⁴).
+        seed: a whole number in [0, 2⁶⁴), or one for each sample.
         shape: the batch's shape, (B, ...).
         device, dtype: where and as what the numbers are made.
-        first: the stream of the batch's first sample; sample b of the batch reads stream ``first + b``.
+        first: the stream of the batch's first sample: of one seed, sample b reads stream ``first + b``; with seeds of
+            their own all read stream ``first``, so that each is the first sample of its seed.
 
     Raises:
-        InputError: for a seed outside its range.
+        InputError: for a seed outside its range, or another number of seeds than samples.
     """
 
     def __init__(
         self,
-        seed: int,
+        seed: int | Sequence[int],
         shape: tuple[int, ...],
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         first: int = 0,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise InputError(f"seed = {seed!r}, but it must be a whole number in [0, 2**64)")
+        seeds: Sequence[Any] = seed if isinstance(seed, Sequence) and not isinstance(seed, str) else [seed]
+        for each in seeds:
+            if isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < 2**64:
+                raise InputError(f"seed = {each!r}, but it must be a whole number in [0, 2**64)")
         self.shape = tuple(shape)
         self.device = torch.device(device or "cpu")
         self.dtype = dtype or torch.get_default_dtype()
-        self._key = (seed & _LOW, seed >> 32)
-        self._stream = torch.arange(first, first + self.shape[0], device=self.device)[:, None]
         self._draws = 0
+        self._key: tuple[int, int] | tuple[Tensor, Tensor]
+        if isinstance(seed, int):
+            self._key = (seed & _LOW, seed >> 32)
+            self._stream = torch.arange(first, first + self.shape[0], device=self.device)[:, None]
+            return
+        if len(seeds) != self.shape[0]:
+            raise InputError(f"seed names {len(seeds)} seeds, but it must name one for each of {self.shape[0]} samples")
+        words = [[each & _LOW, each >> 32] for each in seeds]
+        low, high = torch.tensor(words, device=self.device).reshape(-1, 2, 1).unbind(1)
+        self._key, self._stream = (low, high), torch.full_like(low, first)
+
+    def rows(self, samples: Sequence[int]) -> "Noise":
+        """The streams of some of the samples, where they are now: a batch of its own, in that order."""
+        part, index = copy(self), torch.tensor(samples, device=self.device)
+        part.shape, part._stream = (len(index), *self.shape[1:]), self._stream[index]
+        low, high = self._key
+        if isinstance(low, Tensor) and isinstance(high, Tensor):
+            part._key = (low[index], high[index])
+        return part
 
     def uniform(self, event: tuple[int, ...] | None = None) -> Tensor:
         """Uniform numbers in (0, 1), in float64: fine enough for the tails of an inverse distribution function.

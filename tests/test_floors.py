@@ -13,14 +13,14 @@ import scoresde
 ROOT = Path(scoresde.__file__).parent
 FLOORS = [
     {"errors", "files"},
-    {"tensor", "noise", "registry"},
+    {"tensor", "noise", "registry", "store"},
     {"sde", "model", "param"},  # strangers to each other
     {"score"},
     {"analytic"},
     {"reverse", "grid", "guidance"},
     {"data"},
     {"solver", "metric", "ema"},
-    {"loss", "posterior", "likelihood", "sampling", "checkpoint", "compat"},
+    {"loss", "posterior", "likelihood", "sampling", "checkpoint", "compat", "calibration"},
     {"training", "plot"},
     {"conf", "cli"},
 ]

@@ -6,16 +6,17 @@ import torch
 from scoresde import sample
 from scoresde.analytic import GaussianMixture
 from scoresde.noise import Noise
-from scoresde.registry import build, names
+from scoresde.registry import build
 from scoresde.reverse import Reverse
 from scoresde.score import Denoiser
+from tests.laws.exact import RUNNING
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-STEPPERS = [s for s in names("solver") if s not in ("ode", "solve_ivp", "srk")]  # outside engines read their clock
+STEPPERS = [s for s in RUNNING if s not in ("ode", "solve_ivp", "srk")]  # outside engines read their clock
 
 
 def test_noise_is_the_cpu_s():
@@ -24,7 +25,7 @@ def test_noise_is_the_cpu_s():
     assert torch.allclose(here.normal(), there.normal().cpu(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("solver", names("solver"))
+@pytest.mark.parametrize("solver", RUNNING)
 def test_samples_are_the_cpu_s(solver):
     mixture = GaussianMixture(build("sde", "vp"), torch.randn(3, 4, dtype=torch.float64), 0.1)
     here = sample(mixture, 16, solver=build("solver", solver), steps=10)

@@ -126,3 +126,35 @@ def test_brownian_increments_have_the_variance_of_their_interval():
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(InputError, match=r"^seed = .* must be a whole number in \[0, 2\*\*64\)$"):
         Noise(seed, (1,))
+
+
+def test_named_seeds_are_the_first_samples_of_their_seeds():
+    """Bitwise, draw by draw, whatever 64 bits the seeds have."""
+    seeds = (3, 17, 3, 2**32 + 5, 2**64 - 1)
+    named = Noise(seeds, (5, 2, 3))
+    alone = [Noise(seed, (1, 2, 3)) for seed in seeds]
+    for draw in ("normal", "uniform", "normal"):
+        assert torch.equal(getattr(named, draw)(), torch.cat([getattr(noise, draw)() for noise in alone]))
+    later = Noise(range(4), (4, 3), first=2)
+    assert torch.equal(later.normal(), torch.cat([Noise(seed, (1, 3), first=2).normal() for seed in range(4)]))
+
+
+@pytest.mark.parametrize("seed", [7, (4, 9, 2**63, 0)])
+def test_rows_are_the_streams_of_some_samples(seed):
+    noise = Noise(seed, (4, 3))
+    noise.normal()
+    part = noise.rows([3, 0, 0])
+    assert part.shape == (3, 3)
+    for _ in range(2):
+        assert torch.equal(part.normal(), noise.normal()[[3, 0, 0]])
+
+
+@pytest.mark.parametrize("seed", [[0, -1], (1, 2.0), [True, 1], ["1", 2]])
+def test_a_named_seed_that_is_none_is_refused(seed):
+    with pytest.raises(InputError, match=r"^seed = .* must be a whole number in \[0, 2\*\*64\)$"):
+        Noise(seed, (2,))
+
+
+def test_as_many_seeds_as_samples():
+    with pytest.raises(InputError, match=r"^seed names 3 seeds, but it must name one for each of 2 samples$"):
+        Noise([1, 2, 3], (2,))

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from scoresde.cli.help import show_help
 from scoresde.errors import Diverged, InputError, nearest
 from scoresde.files import whole
 
-__all__ = ["command", "newest", "one_line", "pick_device", "record"]
+__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "record"]
 
 
 def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
@@ -72,6 +72,18 @@ def pick_device(device: str) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"device = {device!r} is not to be had here ({reason}): try device=auto") from None
     return device
+
+
+def pick_labels(label: int | None, classes: int, numbers: Iterable[int]) -> list[int]:
+    """The class of each sample: the one that is asked for, or that of its number, where classes take turns.
+
+    Raises:
+        InputError: for a class that the model does not have.
+    """
+    if label is not None and not 0 <= label < classes:
+        has = f"labels 0 to {classes - 1}" if classes else "no labels: train with labels=true"
+        raise InputError(f"label = {label}, but the model has {has}")
+    return [i % max(classes, 1) if label is None else label for i in numbers]
 
 
 def record(folder: Path, config: Mapping[str, Any]) -> None:
@@ -159,7 +171,12 @@ def _say_hydra(error: BaseException, name: str) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         parent, _, field = key.rpartition(".")
-        return f"there is no {key}: {nearest(field, _keys(name, key, parent))}"
+        keys = _keys(name, key, parent)
+        if not keys and parent in registry.groups():
+            return (
+                f"{key} needs a {parent} to be a field of: choose {parent}= one of {', '.join(registry.names(parent))}"
+            )
+        return f"there is no {key}: {nearest(field, keys)}"
     if found := re.search(r"Error merging override (\S+)", text):
         return f"{found.group(1)}: {cause.partition(' full_key')[0] or text}"
     return text

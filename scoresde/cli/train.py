@@ -49,13 +49,13 @@ def run(config: dict[str, Any], folder: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from scoresde.checkpoint import read
     from scoresde.cli.pictures import picture
     from scoresde.errors import InputError
     from scoresde.plot import loss_curve
     from scoresde.registry import build
     from scoresde.sampling import sample
     from scoresde.score import Denoiser
+    from scoresde.store import read
     from scoresde.training import CHECKPOINT, RESUME, Training, fit
 
     how = Training(**{f.name: config[f.name] for f in fields(Training)})

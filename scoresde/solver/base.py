@@ -2,14 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from scoresde import registry
 from scoresde.errors import InputError, check, typed
+from scoresde.grid.base import Grid
+from scoresde.grid.log_snr import LogSNR
+from scoresde.grid.uniform import Uniform
 from scoresde.noise import Noise
 from scoresde.reverse import Reverse
 from scoresde.score import GaussianPrediction
@@ -40,6 +45,7 @@ class Solver(ABC):
     - ``order``: p, where the error on an ODE falls as stepᵖ; None for a solver that always draws noise.
     - ``weak_order``: the same for the law of the samples of an SDE; None for a solver that draws no noise, 0 where
       the error is set by something else than the grid.
+    - ``strong_order``: the same for paths of given Brownian motion, where diagonal noise depends on the state.
     - ``adaptive``: whether it chooses its own steps, so that the grid only says where to report.
     - ``denoises``: whether its last step may go to t = 0, onto the data; one that does not stops at t_min, and sampling
       ends with one more network evaluation there.
@@ -48,6 +54,7 @@ class Solver(ABC):
     needs: ClassVar[type] = SDE
     order: int | None = None
     weak_order: int | None = None
+    strong_order: ClassVar[float | None] = None
     adaptive: ClassVar[bool] = False
     denoises: ClassVar[bool] = False
     eta: float = 0.0
@@ -55,7 +62,10 @@ class Solver(ABC):
 
     @abstractmethod
     def nfe(self, steps: int) -> int | None:
-        """Network evaluations that a grid of so many steps takes; None where the solver decides for itself."""
+        """Network evaluations that a grid of so many steps takes; None where the solver decides for itself.
+
+        A step onto the data, to t = 0, is not counted here: it is one evaluation, whatever the solver.
+        """
 
     @abstractmethod
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -81,25 +91,34 @@ class Solver(ABC):
             pass
         return end
 
+    def default_grid(self, process: Process) -> Grid:
+        """The grid that the solver takes where none is given: equal steps of log-SNR, of time where there is no SNR."""
+        return LogSNR() if isinstance(process, GaussianSDE) else Uniform()
+
     def check(self, sde: SDE) -> None:
-        """Refuse an SDE that the solver cannot integrate.
+        """Refuse an SDE that the solver cannot integrate, naming those that can.
 
         Raises:
-            InputError: ``DDIM needs a GaussianSDE; DoubleWell is not one: try solver=euler_maruyama``.
+            InputError: ``DDIM needs a GaussianSDE, and DoubleWell is not one; solvers that work: euler, heun``.
         """
+        if why := self.refusal(sde):
+            raise InputError(f"{why}; solvers that work: {', '.join(_working(sde)) or 'none'}")
+
+    def refusal(self, sde: SDE) -> str | None:
+        """Why the solver cannot integrate an SDE, in half a sentence; None where it can."""
         name = type(self).__name__
         if self.weak_order is None and not sde.deterministic:
             wants = "eta=0" if isinstance(sde, Reverse) else "a Reverse with eta=0"
-            raise InputError(f"{name} integrates no noise: it needs {wants}, or try solver=euler_maruyama")
+            return f"{name} integrates no noise: it needs {wants}"
         if self.needs is SDE:
-            return
+            return None
         if not isinstance(sde, Reverse):
-            raise InputError(f"{name} needs a score, and {type(sde).__name__} has none: try solver=euler_maruyama")
+            return f"{name} needs a score, and {type(sde).__name__} has none"
         if not isinstance(sde.model.sde, self.needs):
-            process, needs = type(sde.model.sde).__name__, self.needs.__name__
-            raise InputError(f"{name} needs a {needs}; {process} is not one: try solver=euler_maruyama")
+            return f"{name} needs a {self.needs.__name__}, and {type(sde.model.sde).__name__} is not one"
         if self.weak_order and sde.eta != self.eta:  # such a solver draws its own noise, whatever the reverse's η
-            raise InputError(f"{name} has eta = {self.eta}, but the Reverse {sde.eta}: give it eta=solver.eta")
+            return f"{name} has eta = {self.eta}, but the Reverse {sde.eta}: give it eta=solver.eta"
+        return None
 
 
 class StepSolver(Solver):
@@ -134,7 +153,7 @@ class StepSolver(Solver):
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step along the grid; see `Solver.iterate`."""
         self.check(sde)
-        check_times(sde, ts[:-1] if self.denoises and len(ts) > 2 and ts[-1] == 0 else ts)
+        check_times(sde, ts, self.denoises)
         if noise is None:
             noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
         state = self.init(sde, x, ts)
@@ -200,8 +219,8 @@ def transitions(sde: SDE, ts: Tensor) -> Transitions:
     return Transitions(alpha[1:], var[1:], var[:-1], ratio, var[:-1] - ratio**2 * var[1:])
 
 
-def check_times(sde: SDE, ts: Tensor) -> None:
-    """Refuse times that are no grid, or lie outside the process.
+def check_times(sde: SDE, ts: Tensor, denoises: bool = False) -> None:
+    """Refuse times that are no grid, or lie outside the process, where the last may be 0 for a solver that denoises.
 
     Raises:
         InputError: for times that are not finite, neither rise nor fall throughout, or leave [t_min, t_max].
@@ -211,7 +230,7 @@ def check_times(sde: SDE, ts: Tensor) -> None:
         raise InputError(f"times must rise or fall throughout, two at the least: {ts.tolist()} do not")
     process = sde.model.sde if isinstance(sde, Reverse) else sde
     if isinstance(process, Process):
-        for t in (ts[0], ts[-1]):
+        for t in (ts[0], *(() if denoises and ts[-1] == 0 else (ts[-1],))):
             process.check_time(t)
 
 
@@ -228,3 +247,14 @@ def falling(solver: Solver, ts: Tensor) -> None:
 def predict(sde: SDE, x: Tensor, t: Tensor) -> GaussianPrediction:
     """What the model of a Gaussian reverse says of x at t: one network evaluation."""
     return cast(GaussianPrediction, cast(Reverse, sde).predict(x, t))
+
+
+def _working(sde: SDE) -> Iterator[str]:
+    """The solvers of the registry that can integrate an SDE, at its η."""
+    for name in registry.names("solver"):
+        with suppress(InputError):
+            solver: Any = registry.build("solver", name)
+            if isinstance(sde, Reverse) and "eta" in {f.name for f in fields(solver)}:
+                solver = replace(solver, eta=sde.eta)
+            if solver.refusal(sde) is None:
+                yield name

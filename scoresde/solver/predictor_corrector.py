@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from scoresde.grid.base import Grid
 from scoresde.noise import Noise
 from scoresde.registry import nested
-from scoresde.sde.base import SDE
+from scoresde.sde.base import SDE, Process
 from scoresde.solver.base import Corrector, State, StepSolver
 
 __all__ = ["PredictorCorrector"]
@@ -41,10 +42,13 @@ class PredictorCorrector(StepSolver):
         predicting, correcting = self.predictor.nfe(steps), self.corrector.nfe(steps)
         return None if predicting is None or correcting is None else predicting + correcting
 
-    def check(self, sde: SDE) -> None:
-        """Refuse what the predictor or the corrector refuses."""
-        self.predictor.check(sde)
-        self.corrector.check(sde)
+    def default_grid(self, process: Process) -> Grid:
+        """The predictor's."""
+        return self.predictor.default_grid(process)
+
+    def refusal(self, sde: SDE) -> str | None:
+        """What the predictor or the corrector refuses."""
+        return self.predictor.refusal(sde) or self.corrector.refusal(sde)
 
     def init(self, sde: SDE, x: Tensor, ts: Tensor) -> State:
         """The states of both."""

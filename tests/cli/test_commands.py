@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,16 +66,24 @@ def test_train_sample_evaluate(command, tmp_path):
         "steps=5",
         "n=40",
         "batch=16",
+        "trajectory=true",
         "hydra.run.dir=drawn",
     )
     assert status == 0, err
-    x = np.load(tmp_path / "drawn" / "samples.npy", allow_pickle=False)
+    drawn = tmp_path / "drawn"
+    x, states, times = (np.load(drawn / f"{name}.npy", allow_pickle=False) for name in ("samples", "states", "times"))
     assert x.shape == (40, 1, 8, 8)
     assert x.min() >= -1
     assert x.max() <= 1
-    assert out.count("11 network evaluations") == 1
-    assert (tmp_path / "drawn" / "samples.png").exists()
-    assert (tmp_path / "drawn" / "trajectory.gif").exists()
+    assert out.count("on cpu: 11 network evaluations a sample") == 1
+    assert out.count("NFE            11 network evaluations a sample") == 1
+    assert out.count("16 at a time: 8 more than asked for are drawn") == 1
+    assert (drawn / "samples.png").exists()
+    assert (drawn / "trajectory.gif").exists()
+    assert states.shape == (7, *x.shape)
+    assert np.array_equal(states[-1], x)
+    assert times.tolist() == [1.0, *sorted(times[1:-1], reverse=True), 0.0]
+    assert "drawn/states.npy, (7, 40, 1, 8, 8), at the times of times.npy" in out
 
     status, out, err = command("evaluate", "samples=drawn/samples.npy", "metric=[energy,nearest]", "hydra.run.dir=said")
     assert status == 0, err
@@ -82,6 +91,130 @@ def test_train_sample_evaluate(command, tmp_path):
     assert all(np.isfinite(v) for v in figures.values())
     for name in figures:
         assert name in out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network that has learnt nothing yet, of digits with labels."""
+    from scoresde import registry
+    from scoresde.checkpoint import save
+    from scoresde.score import Denoiser
+
+    net = registry.build("model", {"name": "mlp", "width": 16, "depth": 1}, shape=(1, 8, 8), classes=10)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save(path, Denoiser(net, registry.build("sde", "vp"), registry.build("param", "v"), (-1.0, 1.0)))
+    return f"checkpoint={path}"
+
+
+@pytest.fixture
+def draw(command, checkpoint, tmp_path):
+    """Sample from it: the samples, and what was said."""
+
+    def run(*arguments):
+        status, out, err = command("sample", checkpoint, "device=cpu", "hydra.run.dir=drawn", *arguments)
+        assert status == 0, err
+        return np.load(tmp_path / "drawn" / "samples.npy"), out
+
+    return run
+
+
+def test_seeds_are_named(draw, tmp_path):
+    x, out = draw("seeds=0-15", "steps=2", "batch=8", "solver=ddim")
+    assert x.shape[0] == 16
+    assert "has label seed mod 10" in out
+    assert "at a time" not in out  # nothing is padded
+    assert not (tmp_path / "drawn" / "trajectory.gif").exists()
+    for names, wanted in (
+        ("seeds=[0,3,7-9]", [0, 3, 7, 8, 9]),
+        ("seeds='0,3, 12-13'", [0, 3, 12, 13]),
+        ("seeds=5", [5]),
+    ):
+        some, _ = draw(names, "steps=2", "batch=8", "solver=ddim")
+        assert np.array_equal(some, x[wanted])
+    one, _ = draw("seed=9", "n=1", "label=9", "steps=2", "batch=8", "solver=ddim")
+    assert np.array_equal(one[0], x[9])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["seeds=9-3"], ["seeds = 9-3", "seeds=0-15 or seeds=[0,3,7-9]"]),
+        (["seeds=first"], ["seeds = first", "must name seeds"]),
+        (["seeds=-3"], ["seeds = -3", "must name seeds"]),
+        (["seeds=[1.5]"], ["seeds = [1.5]", "must name seeds"]),
+        (["seeds=[]"], ["seeds = []", "must name seeds"]),
+        (["seeds=true"], ["seeds = True", "must name seeds"]),
+        (["seeds=0-999999999999"], ["a million at most"]),
+        (["seeds=99999999999999999999"], ["seed = 99999999999999999999", "2**64"]),
+        (["seeds=0,3"], ["--multirun"]),
+        (["seeds=0-3", "n=3"], ["n = 3 and seeds = 0-3, of 4"]),
+        (["seeds=0-3", "seed=3"], ["seed = 3 and seeds = 0-3"]),
+        (["batch=0"], ["batch = 0"]),
+        (["animate=true"], ["animate"]),
+        (["grid.rho=5"], ["grid.rho needs a grid", "karras"]),
+        (["grid=explicit"], ["Explicit has no times", "grid.times=[1.0,0.5,0.1]"]),
+        (["grid=explicit", "grid.times=[1.0,0.5]", "steps=4"], ["steps = 4", "leave steps out"]),
+        (["grid=explicit", "grid.times=[0.5,1.0]"], ["Explicit.times = (0.5, 1.0)", "falling"]),
+        (["grid=explicit", "grid.times=[2.0,1.0]"], ["t = 2 is outside VP"]),
+        (["grid=discrete", "steps=1001"], ["its chain has 1000; take fewer"]),
+        (["grid=discrete", "grid.spacing=middling"], ["middling", "leading"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_bad_sampling_keys_are_one_line(command, checkpoint, tmp_path, arguments, words):
+    refused(command("sample", checkpoint, "device=cpu", *arguments), *words)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_grids_are_chosen(draw):
+    default, _ = draw("n=3", "steps=4")
+    assert np.array_equal(default, draw("n=3", "steps=4", "grid=log_snr")[0])
+    assert not np.array_equal(default, draw("n=3", "steps=4", "grid=karras", "grid.rho=5")[0])
+    _, out = draw("n=3", "grid=explicit", "grid.times=[1.0,0.5,0.1]", "solver=ddim")
+    assert "steps=3, on cpu: 3 network evaluations a sample" in out
+    assert "NFE            3 network" in out
+    assert "the grid starts" not in out
+    _, out = draw("n=3", "grid=discrete", "grid.spacing=leading", "steps=5")
+    assert "the grid starts at t = 0.801, not at t_max = 1" in out
+
+
+def test_nfe_is_declared_and_counted(draw):
+    for arguments, wanted in ((["solver=dpm_solver"], 5), (["solver=dpm_solver", "denoise=false"], 6)):
+        out = draw("n=5", "steps=3", "batch=2", *arguments)[1]
+        assert out.count(f"{wanted} network evaluations a sample") == 2
+        assert "declares" not in out
+    out = draw("n=2", "steps=2", "solver=ode", "solver.rtol=0.1", "solver.atol=0.1")[1]
+    assert "as many network evaluations as it takes" in out
+    assert out.count("network evaluations a sample") == 1
+
+
+def test_a_compiled_network_draws_the_same(draw, monkeypatch):
+    """By a compiler that takes no time; test_compiling_for_real takes the real one."""
+    import torch
+
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: compiled(self, backend="aot_eager", **keys))
+    x, out = draw("n=5", "steps=2", "batch=4", "seed=2", "compile=true")
+    assert "compiled       in " in out
+    assert "NFE            5 network evaluations a sample" in out
+    np.testing.assert_allclose(x, draw("n=5", "steps=2", "batch=4", "seed=2")[0], atol=1e-5)
+
+
+def test_a_network_that_does_not_compile_is_refused(command, checkpoint, monkeypatch):
+    import torch
+
+    def fails(*_):
+        raise RuntimeError("there is no g++\nsomewhere deep")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: self.register_forward_pre_hook(fails))
+    refused(command("sample", checkpoint, "device=cpu", "compile=true"), "(there is no g++)", "compile=false")
+
+
+@pytest.mark.slow
+def test_compiling_for_real(draw):
+    x, out = draw("n=5", "steps=2", "seed=2", "compile=true")
+    assert "compiled       in " in out
+    np.testing.assert_allclose(x, draw("n=5", "steps=2", "seed=2")[0], atol=1e-5)
 
 
 def test_points_and_labels(command, tmp_path):
@@ -244,10 +377,48 @@ def test_help_names_every_group_option_and_key(command):
     assert "solver/predictor" in command("sample", "--help")[1]
 
 
+def test_help_says_of_each_solver_what_is_so(command):
+    """Order, NFE and noise, read without importing it, are those of the solver."""
+    from scoresde import registry
+    from scoresde.sampling import evaluations, times
+
+    process, grid = registry.build("sde", "vp"), registry.build("grid", "log_snr")
+    _, out, _ = command("sample", "--help")
+    lines = out.partition("\nsolver/")[0].splitlines()
+    for name in registry.names("solver"):
+        solver = registry.build("solver", name)
+        (line,) = (line for line in lines if line.split()[:1] == [name])
+        order, nfe, kind = line[24:66].strip().split(" · ")
+        weak, strong = solver.weak_order, solver.order
+        expected = "ODE" if weak is None else "SDE" if strong is None else "ODE or SDE"
+        assert kind == expected, line
+        orders = {str(p) for p in (strong, weak) if p} or {"–"}
+        said = order.removeprefix("order ").split("/")
+        assert said == ["adaptive"] if solver.adaptive else set(said) == orders, line
+        declared = evaluations(solver, times(process, solver, 20, grid))
+        if declared is None:
+            assert nfe == "NFE as needed"
+        else:
+            each, rest = re.fullmatch(r"(\d+) NFE/step(?: ([+−] \d+))?", nfe).groups()
+            more = int((rest or "0").replace("−", "-").replace(" ", ""))
+            assert declared == 20 * int(each) + more, line
+
+
+def test_help_names_the_predictors_that_there_are(command):
+    from scoresde import registry
+    from scoresde.solver.base import StepSolver
+
+    _, out, _ = command("sample", "--help")
+    named = out.partition("solver/predictor [")[2].splitlines()[1].strip().split(", ")
+    fit = [n for n in registry.names("solver") if issubclass(registry.component("solver", n), StepSolver)]
+    assert named == [n for n in fit if n != "predictor_corrector"]
+
+
 def test_help_does_not_wait_for_torch():
-    code = "import sys; sys.argv = ['train.py', '--help']; import scoresde.cli.train as train; train.main(); "
-    code += "assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+    for name in ("train", "sample", "calibrate"):
+        code = f"import sys; sys.argv = ['{name}.py', '--help']; from scoresde.cli.{name} import main; main(); "
+        code += "assert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
 
 
 def test_cfg_job_prints_the_whole_configuration(command):
@@ -258,9 +429,116 @@ def test_cfg_job_prints_the_whole_configuration(command):
     assert config["loss"]["weighting"]["name"] == "std2"
 
 
-@pytest.mark.parametrize("script", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("script", ["train", "sample", "evaluate", "calibrate"])
 def test_the_scripts_run(script):
     done = subprocess.run(
         [sys.executable, f"{script}.py", "--help"], check=True, capture_output=True, text=True, cwd=ROOT
     )
     assert f"scoresde-{script}" in done.stdout
+
+
+@pytest.fixture
+def own(checkpoint, tmp_path):
+    """The checkpoint, in this test's folder."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "model.safetensors").write_bytes(Path(checkpoint.removeprefix("checkpoint=")).read_bytes())
+    return "checkpoint=own/model.safetensors"
+
+
+FEW = ["paths=50", "batch=32", "device=cpu", "hydra.run.dir=fitted"]
+
+
+def test_calibrate_and_sample(command, own, tmp_path):
+    """What calibrate.py leaves beside a checkpoint sample.py finds, and says which there are where it does not."""
+    from scoresde.store import read
+
+    calibrated = ["solver=calibrated", "n=4", "device=cpu", "hydra.run.dir=drawn"]
+    refused(
+        command("sample", own, *calibrated), "there is none for any: make it with python calibrate.py checkpoint=own"
+    )
+    refused(
+        command("sample", own, *calibrated, "steps=4"), "has no calibration for steps = 4", "model.safetensors steps=4"
+    )
+
+    status, out, err = command("calibrate", own, "steps=4", *FEW)
+    assert status == 0, err
+    assert "path i has label i mod 10" in out
+    for what in ("calibrated", "default solver", "accurate paths"):
+        (row,) = (line for line in out.splitlines() if line.startswith(f"  {what} "))
+        assert all(float(number) >= 0 for number in row.removeprefix(f"  {what}").split())
+    about = read(tmp_path / "own" / "model.calibrated-4.safetensors")[1]["about"]
+    assert ("it helps" in out) == about["helps"]
+    assert ("it does not help" in out) != about["helps"]
+    _, _, following = out.partition("next           python ")
+    assert following.split() == ["sample.py", "solver=calibrated", "steps=4", own]
+    assert yaml.safe_load((tmp_path / "fitted" / "calibrate.config.yaml").read_text())["paths"] == 50
+    assert {p.name for p in (tmp_path / "own").iterdir()} == {"model.safetensors", "model.calibrated-4.safetensors"}
+
+    for steps in (["steps=4"], []):  # the only one there
+        status, out, err = command("sample", own, *calibrated, *steps)
+        assert status == 0, err
+        assert "solver=calibrated steps=4, on cpu: 4 network evaluations a sample" in out
+        assert "NFE            4 network" in out
+    kept = yaml.safe_load((tmp_path / "drawn" / "sample.config.yaml").read_text())
+    assert kept["solver"] == {"name": "calibrated", "file": "own/model.calibrated-4.safetensors"}
+
+    refused(command("sample", own, *calibrated, "steps=5"), "for steps = 5, there are those for steps = 4: make it")
+    status, out, err = command("sample", own, *calibrated, "denoise=false")
+    assert status == 2
+    assert "leave steps, grid and denoise out" in err
+    status, out, err = command("calibrate", own, "steps=3", "label=2", *FEW)
+    assert status == 0, err
+    assert "path i" not in out
+    refused(command("sample", own, *calibrated), "there are those for steps = 3, 4: make it")
+    for label, noted in (("label=2", False), ("label=null", True)):
+        status, out, err = command("sample", own, *calibrated, "steps=3", label)
+        assert status == 0, err
+        assert ("was made for label 2: on others it is less accurate" in out) == noted
+
+
+def test_a_calibration_of_another_version_is_refused(command, own, tmp_path):
+    from scoresde import checkpoint
+
+    status, _, err = command("calibrate", own, "steps=2", *FEW)
+    assert status == 0, err
+    path = tmp_path / "own" / "model.safetensors"
+    model = checkpoint.load(path)
+    next(model.parameters()).data.add_(1e-3)
+    checkpoint.save(path, model)
+    calibrated = ["sample", own, "solver=calibrated", "n=4", "device=cpu", "hydra.run.dir=drawn"]
+    refused(command(*calibrated), "model.calibrated-2.safetensors was made for another version", "steps=2")
+    status, _, err = command(*calibrated, "solver.file=own/model.calibrated-2.safetensors")  # it was asked for by name
+    assert status == 0, err
+    (tmp_path / "own" / "model.calibrated-2.safetensors").write_bytes(b"x")
+    refused(command(*calibrated), "model.calibrated-2.safetensors is not a whole safetensors file")
+
+
+def test_a_calibration_that_does_not_help_says_so(command, own, tmp_path, monkeypatch):
+    from scoresde import calibration
+
+    def useless(reverse, normal, path, targets, *_):
+        return targets[0].new_ones(len(path) - 1, 1, len(normal.basis) + 1), targets[-1] + 100
+
+    monkeypatch.setattr(calibration, "_fit", useless)
+    status, out, err = command("calibrate", own, "steps=2", *FEW)
+    assert status == 0, err
+    assert "it does not help: the default solver is no farther off, and it is what the file holds" in out
+    assert "it helps" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["checkpoint=nowhere.safetensors"], ["there is no checkpoint nowhere.safetensors"]),
+        (["steps=1"], ["steps = 1", "from 2 to 40"]),
+        (["paths=-3"], ["paths = -3", "from 50"]),
+        (["label=10"], ["label = 10, but the model has labels 0 to 9"]),
+        (["rank=x"], ["rank"]),
+        (["solver=heun"], ["solver"]),
+        (["device=abacus"], ["abacus", "device=auto"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_bad_calibration_keys_are_one_line(command, own, tmp_path, arguments, words):
+    refused(command("calibrate", own, "paths=50", *arguments), *words)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["model.safetensors"]

@@ -151,10 +151,18 @@ def case(name: str, **fields: Any) -> Case:
     return Case("-".join([name, *words]), registry.build("solver", {"name": name, **fields}))
 
 
+def runs(solver: Any) -> bool:
+    """Whether it can sample at all: one that follows a file cannot where none is named."""
+    return solver.refusal(Reverse(gaussian(GAUSSIAN[0]), eta=solver.eta)) is None
+
+
+RUNNING = [name for name in registry.names("solver") if runs(registry.build("solver", name))]
+
+
 def solvers(wanted: Callable[[Any], bool] = lambda solver: True) -> list[Case]:
-    """Every solver of the registry, at every option of its text fields and at every order that it has."""
+    """Every solver of the registry that runs, at every option of its text fields and at every order that it has."""
     found = []
-    for name in registry.names("solver"):
+    for name in RUNNING:
         cls = registry.component("solver", name)
         hints = registry._hints(cls)
         options: dict[str, list[Any]] = {}
@@ -163,14 +171,26 @@ def solvers(wanted: Callable[[Any], bool] = lambda solver: True) -> list[Case]:
                 options[f.name] = list(get_args(hints[f.name]))
             elif f.name == "order":
                 options[f.name] = [1, 2, 3, 4]
+        if name == "sa_solver":  # a lone predictor, and pairs of both
+            pairs = [(1, 1), (3, 0), (2, 2), (3, 3)]
+            found += [case(name, predictor_order=p, corrector_order=c) for p, c in pairs]
+            continue
         if name == "ode":
             from scoresde.solver.ode import _METHODS
 
             options["method"] = list(_METHODS)
+        if name == "picard":  # what it iterates towards
+            options["tolerance"] = [0.0]
         for values in itertools.product(*options.values()):
             with contextlib.suppress(InputError):  # an order that there is not
                 found.append(case(name, **dict(zip(options, values, strict=True))))
     return [c for c in found if wanted(c.solver)]
+
+
+def to_within(solver: Any, tolerance: float) -> Any:
+    """An adaptive solver at a tolerance."""
+    fields = {f.name: tolerance for f in dataclasses.fields(solver) if f.name in ("tol", "rtol", "atol")}
+    return dataclasses.replace(solver, **fields)
 
 
 def at_eta(cases: list[Case], etas: tuple[float, ...]) -> list[Case]:

@@ -31,6 +31,9 @@ class _Exact(GaussianPrediction):
     def eps(self) -> Tensor:
         return self.noise
 
+    def mix(self, on_x: Tensor, on_score: Tensor) -> Tensor:
+        return on_x * self.x - on_score / self.std * self.noise
+
     def shift(self, grad: Tensor) -> "_Exact":
         x0 = super().shift(grad).x0
         return _Exact(self.x, x0, self.alpha, self.std, self.noise - self.std * grad)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scoresde.errors import check, typed
-from scoresde.score import Cond, Prediction, ScoreModel
-from scoresde.sde.base import SDE
+from scoresde.score import Cond, GaussianPrediction, Prediction, ScoreModel
+from scoresde.sde.base import SDE, GaussianSDE
+from scoresde.tensor import expand
 
 __all__ = ["Reverse"]
 
@@ -51,9 +52,10 @@ class Reverse(SDE):
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """a − ½(1 + η²)(σσᵀ ∇log p_t + ∇·σσᵀ)."""
-        forward = self.model.sde
-        pull = forward.gram(x, t, self.predict(x, t).score) + forward.gram_divergence(x, t)
-        return forward.drift(x, t) - (1 + self.eta**2) / 2 * pull
+        forward, said, share = self.model.sde, self.predict(x, t), (1 + self.eta**2) / 2
+        if isinstance(forward, GaussianSDE) and isinstance(said, GaussianPrediction):  # linear in x and the score
+            return said.mix(expand(forward.drift_rate(t), x), expand(-share * forward.diffusion_squared(t), x))
+        return forward.drift(x, t) - share * (forward.gram(x, t, said.score) + forward.gram_divergence(x, t))
 
     def diffusion(self, x: Tensor, t: Tensor) -> Tensor:
         """η σ."""

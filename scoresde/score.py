@@ -61,6 +61,11 @@ class GaussianPrediction:
         """α ε − s x_0 (Salimans & Ho 2022)."""
         return self.alpha * self.eps - self.std * self.x0
 
+    def mix(self, on_x: Tensor, on_score: Tensor) -> Tensor:
+        """on_x · x + on_score · score, in two passes over the data; the weights broadcast with x."""
+        pull = on_score / self.std**2
+        return ((on_x - pull) * self.x).add_((pull * self.alpha) * self.x0)
+
     def shift(self, grad: Tensor) -> "GaussianPrediction":
         """x_0 + s²/α grad: the prediction whose score is larger by grad."""
         return GaussianPrediction(self.x, self.x0 + self.std**2 / self.alpha * grad, self.alpha, self.std)

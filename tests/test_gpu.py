@@ -16,7 +16,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-STEPPERS = [s for s in RUNNING if s not in ("ode", "solve_ivp", "srk")]  # outside engines read their clock
+# torchsde reads its clock; a step size, and where a window stands, is decided by what the device found
+STEPPERS = [s for s in RUNNING if s not in ("srk", "torchsde", "picard") and not build("solver", s).adaptive]
 
 
 def test_noise_is_the_cpu_s():

@@ -32,11 +32,12 @@ class Heun(StepSolver):
 
     def step(self, sde: SDE, x: Tensor, t: Tensor, s: Tensor, noise: Noise, state: State) -> tuple[Tensor, State]:
         """Predict with the drift at t, correct with the mean of both."""
+        h = (s - t).item()
         before = sde.drift(x, t)
-        guess = x + before * (s - t)
+        guess = x.add(before, alpha=h)
         if sde.deterministic:
-            return x + (before + sde.drift(guess, s)) * ((s - t) / 2), state
+            return x.add(before + sde.drift(guess, s), alpha=h / 2), state
         dw = noise.brownian(t, s)
         kick = sde.noise(x, t, dw)
         after = sde.drift(guess + kick, s)
-        return x + (before + after) * ((s - t) / 2) + (kick + sde.noise(x, s, dw)) / 2, state
+        return x.add(before + after, alpha=h / 2) + (kick + sde.noise(x, s, dw)) / 2, state

@@ -23,7 +23,7 @@ from scoresde.grid.regular import Regular
 from scoresde.noise import Noise
 from scoresde.registry import describe
 from scoresde.reverse import Reverse
-from scoresde.score import Cond, GaussianPrediction, ScoreModel
+from scoresde.score import Cond, GaussianPrediction, ScoreModel, evaluating
 from scoresde.sde.base import GaussianSDE
 from scoresde.solver.base import predict
 from scoresde.solver.calibrated import Calibrated
@@ -115,6 +115,8 @@ def calibrate(
         InputError: for a model or numbers that cannot be calibrated.
         Diverged: for a model whose paths do not end on finite, different states.
     """
+    if not isinstance(model, ScoreModel):
+        raise InputError(f"model = {model!r}, but it must be an object of a ScoreModel class")
     process = model.sde
     if not isinstance(process, GaussianSDE):
         raise InputError(f"a calibration needs a GaussianSDE, and {type(process).__name__} is not one: try solver=heun")
@@ -123,6 +125,8 @@ def calibrate(
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise InputError(f"{name} = {value!r}, but it must be a whole number from {least} to {most}")
     for name, rows in (cond or {}).items():
+        if not isinstance(rows, Tensor):
+            raise InputError(f"{name} = {rows!r}, but it must be a tensor with one row for each of {paths} paths")
         if rows.shape[:1] != (paths,):
             raise InputError(f"{name} has shape {tuple(rows.shape)}, but it needs one row for each of {paths} paths")
     parts = _Parts(model, batch, progress)
@@ -204,7 +208,8 @@ def _fit(
         g = torch.stack([e[0] * unit[:-1] for e in past]), torch.stack([e[1] * unit[-1] for e in past])
         nodes = path[i::-1][: min(len(past), 2)]
         width = normal.variances.mean().sqrt()
-        _, plain, _ = exponential(start, end, nodes, "excess", ExponentialABM().clock, width=width.item())
+        abm = ExponentialABM(width=width.item())
+        _, plain, _ = exponential(start, end, nodes, "excess", abm.clock, width=abm.width, floor=abm.floor)
         prior = x.new_zeros(len(past))
         prior[: len(plain)] = x.new_tensor(plain) / end.alpha / _constant(width, start.sigma, end.sigma)
 
@@ -317,12 +322,13 @@ class _Parts(ScoreModel):
         self.batch, self.tell, self.seen, self.total = batch, tell, 0, 0
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> GaussianPrediction:
-        """The parts, joined."""
-        said = []
-        for i, part in enumerate(torch.split(x, self.batch)):
-            some = {k: v[i * self.batch :][: self.batch] for k, v in (cond or {}).items()}
-            said.append(self.model(part, t, some or None))
-            self.seen += len(part)
-            if self.tell:
-                self.tell(self.seen, self.total)
+        """The parts, joined, of a model in eval mode."""
+        with evaluating(self.model):
+            said = []
+            for i, part in enumerate(torch.split(x, self.batch)):
+                some = {k: v[i * self.batch :][: self.batch] for k, v in (cond or {}).items()}
+                said.append(self.model(part, t, some or None))
+                self.seen += len(part)
+                if self.tell:
+                    self.tell(self.seen, self.total)
         return GaussianPrediction(x, torch.cat([each.x0 for each in said]), said[0].alpha, said[0].std)

@@ -1,7 +1,6 @@
 """From a score model to samples."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,7 +11,7 @@ from scoresde.grid.base import Grid
 from scoresde.noise import Noise
 from scoresde.registry import build
 from scoresde.reverse import Reverse
-from scoresde.score import Cond, Denoiser, ScoreModel
+from scoresde.score import Cond, Denoiser, ScoreModel, evaluating
 from scoresde.sde.base import GaussianSDE, Process
 from scoresde.solver.base import Solver, predict
 
@@ -39,7 +38,7 @@ def trajectory(
     Args:
         model: the score.
         n: how many samples, ≥ 1; as many as the seeds where these are named.
-        solver: `Auto` by default.
+        solver: by default `Auto`, for a process that is not Gaussian `Heun`.
         steps: of the grid, ≥ 1; by default 50, or as many as an explicit grid has.
         grid: by default the solver's own, equal steps of log-SNR for most.
         seed: of the random numbers. Of one seed, sample i is a function of (seed, first + i) alone; with several, one
@@ -91,7 +90,7 @@ def sample(
     """
     parts = _prepare(model, n, solver, steps, grid, seed, cond, denoise, 0, batch)
     ends = []
-    with _evaluating(model):
+    with evaluating(model):
         for path in parts.paths:
             for _, end in path:  # noqa: B007  the last one is wanted
                 pass
@@ -163,7 +162,7 @@ def _prepare(
     batch: int | None,
 ) -> _Parts:
     """Refuse what cannot be sampled; the runs are ready to start."""
-    solver = solver or build("solver", "auto")
+    solver = solver or build("solver", "auto" if isinstance(getattr(model, "sde", None), GaussianSDE) else "heun")
     for what, part, kind in (("model", model, ScoreModel), ("solver", solver, Solver), ("grid", grid, Grid | None)):
         if not isinstance(part, kind):
             name = getattr(kind, "__name__", "Grid")
@@ -229,21 +228,9 @@ def seats(numbers: Sequence[int], batch: int) -> tuple[list[list[int]], list[int
 
 
 def _together(parts: _Parts) -> Iterator[tuple[Tensor, Tensor]]:
-    with _evaluating(parts.model):
+    with evaluating(parts.model):
         for pairs in zip(*parts.paths, strict=True):
             yield pairs[0][0], parts.join([x for _, x in pairs])
-
-
-@contextmanager
-def _evaluating(model: ScoreModel) -> Iterator[None]:
-    """In eval mode, whatever mode each module is in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from scoresde.param.base import Parameterization
 from scoresde.sde.base import GaussianSDE, Process
 from scoresde.tensor import expand, time_like
 
-__all__ = ["Cond", "Denoiser", "GaussianPrediction", "Prediction", "ScoreModel"]
+__all__ = ["Cond", "Denoiser", "GaussianPrediction", "Prediction", "ScoreModel", "evaluating"]
 
 Cond = Mapping[str, Tensor]
 """Conditions by name, each of shape (B, ...): ``{"label": …}``."""
@@ -97,6 +98,18 @@ class ScoreModel(nn.Module, ABC):
         if tuple(x.shape[1:]) != self.shape:
             wanted = ", ".join(map(str, ("B", *self.shape)))
             raise InputError(f"data of shape {tuple(x.shape)} does not fit: the model was made for ({wanted})")
+
+
+@contextmanager
+def evaluating(model: ScoreModel) -> Iterator[None]:
+    """In eval mode, whatever mode each module is in, and back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class Denoiser(ScoreModel):

@@ -85,10 +85,14 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if config["tol"] is not None:
         _tolerate(config["solver"], config["tol"])
     solver = build("solver", config["solver"])
+    if config["tol"] is not None and solver.nfe(1) is not None:
+        raise InputError(f"tol = {config['tol']}, but {solver!r} steps where the grid says: try solver=adaptive")
     grid = None if config["grid"] is None else build("grid", config["grid"])
     for key in ("n", "batch"):
         if config[key] is not None and config[key] < 1:
             raise InputError(f"{key} = {config[key]}, but it must be a whole number >= 1")
+    if (config["n"] or 0) > 10**6:
+        raise InputError(f"n = {config['n']}, but a million is the most at a time: draw the others with another seed")
     seed, n, denoise = config["seed"], config["n"] or 64, config["denoise"]
     numbers: Any = range(seed, seed + n)
     named = config["seeds"] is not None
@@ -156,9 +160,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
             for (first, k), steps in zip(parts, paths, strict=True):
                 for i, (t, x) in enumerate(steps):
                     bar.update()
-                    x = x.cpu()
                     if not config["trajectory"]:
-                        continue
+                        continue  # and no waiting for the device
+                    x = x.cpu()
                     if kept is None:
                         draft = files.enter_context(whole(folder / "states.npy"))
                         shape = (states, n, *model.shape)
@@ -167,7 +171,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
                     if not drawn:
                         frames.append(x[:64])
                         clock.append(t.item())
-                drawn.append(x)
+                drawn.append(x.cpu())
         kept = None  # unmapped, so that the file is whole
         samples = torch.cat(drawn)
         if not samples.isfinite().all():

@@ -50,6 +50,8 @@ class Grid(ABC):
             )
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise InputError(f"steps = {steps!r}, but it must be a whole number >= 1")
+        if steps > 10**6:
+            raise InputError(f"steps = {steps}, but a million is the most")
         ts = self.place(process, steps)
         if not (ts.diff() < 0).all():
             raise InputError(f"{name} cannot make {steps} steps: times would coincide; take fewer")

@@ -30,7 +30,7 @@ class Regular(LevelGrid):
     """
 
     floor: float = 0.08
-    ceiling: float = 12.0
+    ceiling: float = 25.0
 
     def __post_init__(self) -> None:
         """Refuse ends that are none."""

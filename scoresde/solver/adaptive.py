@@ -34,7 +34,8 @@ class Adaptive(Solver):
     corrector's polynomial.
 
     Args:
-        tol: the RMS distance to the end of the exact flow to aim at, > 0, for data of deviation about d = ½.
+        tol: the RMS distance to the exact flow at the grid's end to aim at, > 0, for data of deviation about d = ½;
+            what the precision of x cannot resolve is not counted as error.
 
     Raises:
         InputError: for a tolerance that is not positive, or a process that is not a GaussianSDE.
@@ -56,7 +57,6 @@ class Adaptive(Solver):
     def nfe(self, steps: int) -> None:
         """Each sample decides."""
 
-    @torch.no_grad()
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step over the times of the grid, and report there; see `Solver.iterate`."""
         self.check(sde)
@@ -68,14 +68,14 @@ class Adaptive(Solver):
         way = last - first
 
         def said(y: Tensor, s: Tensor) -> Tensor:
-            """V at X = y, one network evaluation at each sample's own time."""
+            """V at X = y, made even: one network evaluation at each sample's own time."""
             sigma = clock.level(s)
             t = process.time(-2 * sigma.log()).clamp(process.t_min, process.t_max)
             radius = (_WIDTH**2 + sigma**2).sqrt()
             x_hat = expand(radius, y) * y
             x0 = predict(sde, expand(process.alpha(t), y) * x_hat, t).x0
             excess = x0 - expand(_WIDTH**2 / radius**2, y) * x_hat
-            return -expand(radius / (_WIDTH * sigma), y) * excess
+            return -expand(radius / (_WIDTH * sigma) / _evened(sigma), y) * excess
 
         def scaled(y: Tensor, s: Tensor) -> Tensor:
             """The state x where X = y."""
@@ -100,7 +100,7 @@ class Adaptive(Solver):
                 new = said(guess, target)
                 newer, newest = torch.cat([target[:, None], nodes[:, :-1]], 1), torch.cat([new[None], values[:-1]])
                 better = y + _integral(at, target, newer, known.clamp(max=_MOST - 1), newest)
-                error = _WIDTH * (better - guess).flatten(1).double().square().mean(1).sqrt()
+                error = _WIDTH * (_rms(better - guess) - 8 * torch.finfo(x.dtype).eps * _rms(better)).clamp(min=0)
                 ratio = error / (_SHARE * self.tol)
                 fits = ~(ratio > 1) & going  # what is not finite goes on to its end
                 keep = expand(fits.to(x.dtype), x) > 0
@@ -114,13 +114,22 @@ class Adaptive(Solver):
             yield t, scaled(base + _integral(before, there, nodes, known - 1, values), there)
 
 
+def _rms(y: Tensor) -> Tensor:
+    return y.flatten(1).double().square().mean(1).sqrt()
+
+
+def _evened(sigma: Tensor) -> Tensor:
+    """σ̂/√(σ̂² + c²): V is odd near the data, and divided by this even, as the clock is."""
+    return sigma / (sigma**2 + _FLOOR**2).sqrt()
+
+
 def _integral(start: Tensor, end: Tensor, nodes: Tensor, newest: Tensor, values: Tensor) -> Tensor:
-    """∫ V dφ of the polynomial through the first ``newest + 1`` values of each sample.
+    """∫ V dφ, where V made even is the polynomial through the first ``newest + 1`` values of each sample.
 
     Args:
         start, end, nodes: places in the clock of `Regular`, shape (B,), (B,) and (B, k).
         newest: the last value to use, shape (B,).
-        values: V there, shape (k, B, ...).
+        values: V made even there, shape (k, B, ...).
     """
     grid = Regular()
 
@@ -132,7 +141,7 @@ def _integral(start: Tensor, end: Tensor, nodes: Tensor, newest: Tensor, values:
     s = start[:, None] + (end - start)[:, None] * (_U.to(start) + 0.5)
     sigma = grid.level(s)
     rate = (sigma + grid.floor) * (sigma + grid.ceiling) / (grid.ceiling - grid.floor)  # dσ̂/ds
-    measure = (end - start)[:, None] * _W.to(start) * rate * _WIDTH / (_WIDTH**2 + sigma**2)
+    measure = (end - start)[:, None] * _W.to(start) * rate * _WIDTH / (_WIDTH**2 + sigma**2) * _evened(sigma)
     used = torch.arange(count, device=nodes.device) <= newest[:, None]
     places, u = level(nodes), level(s)
     total = torch.zeros_like(values[0])

@@ -1,4 +1,4 @@
-"""The default: what is most accurate for a process at a given NFE, along its own grid."""
+"""The default: what is most accurate for a Gaussian process at a given NFE, along its own grid."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from torch import Tensor
 from scoresde.grid.base import Grid
 from scoresde.noise import Noise
 from scoresde.registry import build
-from scoresde.reverse import Reverse
 from scoresde.sde.base import SDE, GaussianSDE, Process
 from scoresde.solver.base import Solver
 
@@ -17,32 +16,32 @@ __all__ = ["Auto"]
 
 @dataclass(frozen=True)
 class Auto(Solver):
-    """`exponential_abm` along `regular` for a Gaussian process, `heun` along `uniform` for any other; without noise.
+    """`exponential_abm` along `regular`, of order 4, in fewer than eight steps of order 3.
 
-    `exponential_abm` is of order 4, in fewer than eight steps of order 3.
+    Raises:
+        InputError: for a process that is not a GaussianSDE.
 
-    Source: docs/solvers.md, which compares them with everything else.
+    Source: docs/solvers.md, which compares it with everything else.
     """
 
+    needs = GaussianSDE
     order = 4
     denoises = True
 
-    def pick(self, sde: SDE, steps: int) -> Solver:
-        """The solver of a process, or of its reverse, for so many steps."""
-        process = sde.model.sde if isinstance(sde, Reverse) else sde
-        multistep = {"name": "exponential_abm", "order": 4 if steps >= 8 else 3}
-        solver: Solver = build("solver", multistep if isinstance(process, GaussianSDE) else "heun")
+    def nfe(self, steps: int) -> int:
+        """One a step."""
+        return steps
+
+    def pick(self, steps: int) -> Solver:
+        """The solver for so many steps."""
+        solver: Solver = build("solver", {"name": "exponential_abm", "order": 4 if steps >= 8 else 3})
         return solver
 
     def default_grid(self, process: Process) -> Grid:
         """That of the solver picked."""
-        return self.pick(process, 1).default_grid(process)
-
-    def nfe(self, steps: int) -> int:
-        """One a step for a Gaussian process; two for any other."""
-        return steps
+        return self.pick(8).default_grid(process)
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """As the solver picked; see `Solver.iterate`."""
         self.check(sde)
-        return self.pick(sde, len(ts) - 1).iterate(sde, x, ts, noise)
+        return self.pick(len(ts) - 1).iterate(sde, x, ts, noise)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -25,11 +25,9 @@ __all__ = [
     "Solver",
     "State",
     "StepSolver",
-    "Transitions",
     "check_times",
     "falling",
     "predict",
-    "transitions",
 ]
 
 State = Any
@@ -196,29 +194,6 @@ class Corrector(StepSolver):
         return cast(GaussianSDE, cast(Reverse, sde).model.sde).var(ts[1:]).tolist()
 
 
-class Transitions(NamedTuple):
-    """The forward kernel x_t = r x_s + √fresh ε between neighbours of a falling grid: float64, shape (steps,) each."""
-
-    alpha: Tensor
-    """α_s."""
-    var: Tensor
-    """s_s²."""
-    var_before: Tensor
-    """s_t²."""
-    ratio: Tensor
-    """r = α_t/α_s."""
-    fresh: Tensor
-    """The variance that the process adds from s to t, s_t² − r² s_s²; negative on a rising grid."""
-
-
-def transitions(sde: SDE, ts: Tensor) -> Transitions:
-    """The kernel of each step of a grid, for the reverse of a Gaussian process."""
-    process = cast(GaussianSDE, cast(Reverse, sde).model.sde)
-    alpha, var = process.alpha(ts), process.var(ts)
-    ratio = alpha[:-1] / alpha[1:]
-    return Transitions(alpha[1:], var[1:], var[:-1], ratio, var[:-1] - ratio**2 * var[1:])
-
-
 def check_times(sde: SDE, ts: Tensor, denoises: bool = False) -> None:
     """Refuse times that are no grid, or lie outside the process, where the last may be 0 for a solver that denoises.
 
@@ -227,7 +202,8 @@ def check_times(sde: SDE, ts: Tensor, denoises: bool = False) -> None:
     """
     steps = ts.diff()
     if ts.ndim != 1 or len(ts) < 2 or not ((steps > 0).all() or (steps < 0).all()):
-        raise InputError(f"times must rise or fall throughout, two at the least: {ts.tolist()} do not")
+        some = ", ".join(f"{t:.4g}" for t in ts.flatten()[:4].tolist()) + (", …" if ts.numel() > 4 else "")
+        raise InputError(f"times must rise or fall throughout, two at the least: {some} do not")
     process = sde.model.sde if isinstance(sde, Reverse) else sde
     if isinstance(process, Process):
         for t in (ts[0], *(() if denoises and ts[-1] == 0 else (ts[-1],))):

@@ -21,8 +21,9 @@ class ExponentialABM(TableSolver):
     """A predictor through the last p − 1 values and a corrector through one more, of x_0's excess over normal data.
 
     With p_k = x_0 − (d² α/(d² α² + s²)) x, what is left of the prediction beyond that for normal data of deviation d
-    (EDM's network output), the flow is exact for such data in steps of any size. The rest is a polynomial in the
-    regularised half-log-SNR ½ log(σ̂² + c²), which is finite on the data, so that the last step keeps its order. The
+    (EDM's network output), the flow is exact for such data in steps of any size. The rest, made even in σ̂, is a
+    polynomial in the regularised half-log-SNR ½ log(σ̂² + c²), which is smooth on the data, so that the last step keeps
+    its order. The
     corrector costs no evaluation of its own: it uses that of the next step. Both weigh the state alike, so that they
     are one row of a table together: with b of the predictor and c of the corrector,
     y ← A' (y + Σ (c_k − b_k) p_k) + Σ b'_k p_k.
@@ -62,7 +63,9 @@ class ExponentialABM(TableSolver):
         def weights(i: int, newest: int, count: int) -> tuple[float, Any]:
             """Of the step from i through so many values; those that it does not use are zero."""
             nodes = path[newest::-1][:count]
-            keep, found, _ = exponential(path[i], path[i + 1], nodes, "excess", self.clock, width=self.width)
+            keep, found, _ = exponential(
+                path[i], path[i + 1], nodes, "excess", self.clock, width=self.width, floor=self.floor
+            )
             return keep, np.pad(found, (0, self.order - len(nodes)))
 
         rows = []

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from scoresde.errors import check, typed
+from scoresde.grid.base import Grid
 from scoresde.noise import Noise
 from scoresde.registry import nested
 from scoresde.reverse import Reverse
-from scoresde.sde.base import SDE, GaussianSDE
+from scoresde.sde.base import SDE, GaussianSDE, Process
 from scoresde.solver.base import Solver, check_times, predict
 from scoresde.solver.coefficients.table import TableSolver, levels
 
@@ -62,6 +63,10 @@ class Picard(Solver):
     weak_order = property(lambda self: self.base.weak_order)
     eta = property(lambda self: self.base.eta)
     denoises = property(lambda self: self.base.denoises)
+
+    def default_grid(self, process: Process) -> Grid:
+        """The rule's."""
+        return self.base.default_grid(process)
 
     def nfe(self, steps: int) -> None:
         """The tolerance decides."""

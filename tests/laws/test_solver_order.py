@@ -17,6 +17,8 @@ from scoresde.solver.base import StepSolver
 from .exact import (
     F64,
     GAUSSIAN,
+    MEAN,
+    VARIANCE,
     Case,
     Counted,
     at_eta,
@@ -199,6 +201,32 @@ def test_network_evaluations_are_the_declared_ones(solver):
 def test_network_evaluations_of_a_corrector(name):
     pc = case("predictor_corrector", predictor="heun", corrector={"name": name, "steps": 3}).solver
     assert evaluations(pc, 7) == pc.nfe(7) == 7 * (2 + 3)
+
+
+ONTO = [
+    *(case("exponential_abm", order=p) for p in (2, 3, 4)),
+    *(case("lms", order=p) for p in (1, 2, 3, 4)),
+    *(case("exponential_ab", of=of, order=1) for of in ("x0", "eps", "v")),
+    case("auto"),
+]
+
+
+@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "EDM")], ids=label)
+@pytest.mark.parametrize("solver", ONTO, ids=str)
+def test_the_last_step_onto_the_data_keeps_the_order(solver, sde):
+    """From σ̂ = 4 in equal steps of log(σ̂ + ½), the first ones graded, the last to σ̂ = 0."""
+    order, errors = solver.solver.order, []
+    steps = [n * 2 ** (order - 1) for n in STEPS]
+    for n in steps:
+        u = torch.linspace(0, 1, n + 1, dtype=F64) ** max(1, order / 2 + 0.25)
+        sigma = 4.5 * (0.5 / 4.5) ** u - 0.5
+        ts = torch.cat([sde.time(-2 * sigma[:-1].clamp(min=1e-6).log()), torch.zeros(1, dtype=F64)])
+        mean, var = law(sde, ts[0])
+        x = mean + torch.linspace(-2, 2, 9, dtype=F64)[:, None] * var.sqrt()
+        out = solver.solver.solve(Reverse(gaussian(sde), eta=0.0), x, ts)
+        right = MEAN + (VARIANCE / var).sqrt() * (x - mean)
+        errors.append((out - right).square().mean().sqrt().item())
+    assert slope(steps, errors) == pytest.approx(order, abs=0.15)
 
 
 # Positive controls: the law sees a wrong order.

@@ -9,7 +9,6 @@ from scoresde.errors import InputError
 from scoresde.noise import Noise
 from scoresde.reverse import Reverse
 from scoresde.sampling import trajectory
-from scoresde.solver.base import transitions
 
 F64 = torch.float64
 VP, VE = registry.build("sde", "vp"), registry.build("sde", "ve")
@@ -29,13 +28,6 @@ def step(name, sde, **fields):
     x, z = torch.randn(3, 2, dtype=F64), Noise(4, (3, 2), dtype=F64).normal()
     taken = solver(name, **fields)
     return x, z, taken.solve(Reverse(model(sde), eta=taken.eta), x, TS, Noise(4, (3, 2), dtype=F64))
-
-
-@pytest.mark.parametrize("sde", [VP, VE])
-def test_transitions_are_the_kernel_between_neighbours(sde):
-    k = transitions(Reverse(model(sde)), TS)
-    torch.testing.assert_close(k.ratio, sde.alpha(TS[:1]) / sde.alpha(TS[1:]))
-    torch.testing.assert_close(k.fresh, sde.var(TS[:1]) - k.ratio**2 * sde.var(TS[1:]))
 
 
 def test_euler_maruyama_step():

@@ -86,13 +86,17 @@ class Calibration:
             raise InputError(f"there is no calibration {path}: make one with python calibrate.py checkpoint=… steps=…")
         tensors, card = read(path)
         try:
-            shape = tuple(int(n) for n in card["shape"])
+            shape = tuple(card["shape"])
             parts = {name: tensors[name].double() for name in ("times", "mean", "basis", "variances", "weights")}
             normal = Normal(parts["mean"], parts["basis"], parts["variances"])
             found = Calibration(card["calibration"], shape, parts["times"], normal, parts["weights"])
             steps, rank, size = len(found.times) - 1, len(normal.basis), torch.Size(shape).numel()
             fits = (
                 steps > 0
+                and isinstance(card["shape"], list)
+                and all(type(n) is int and n > 0 for n in shape)
+                and all(tensors[name].is_floating_point() for name in parts)
+                and (found.times.ndim, normal.basis.ndim) == (1, 2)
                 and all(bool(part.isfinite().all()) for part in parts.values())
                 and bool((found.times.diff() < 0).all())
                 and found.times[-1] == 0
@@ -103,8 +107,9 @@ class Calibration:
                 and normal.basis.shape == (rank, size)
                 and normal.variances.shape == (rank + 1,)
                 and bool((normal.variances > 0).all())
+                and torch.allclose(normal.basis @ normal.basis.mT, torch.eye(rank, dtype=torch.float64), atol=1e-3)
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"{path} is no calibration: {error!r}") from None
         if not fits:
             raise InputError(f"{path} is no calibration: its tensors are none, or do not fit each other")

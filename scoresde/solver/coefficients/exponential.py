@@ -8,7 +8,8 @@ Of the reverse of a Gaussian process, with σ̂ = s/α, λ = −log σ̂ and r²
 
 where v may also be had as x_0's excess over what it would be for normal data of deviation d, of which the step is then
 exact whatever its size: p = x_0 − (d² α/(d² α² + s²)) x, r² = d² α² + s², φ = arctan(σ̂/d); v/r is −(r/(d s)) p. This is
-the output of a network under the preconditioning of EDM. From d = 0 to ∞ it goes from x0 by v, at 1, to eps.
+the output of a network under the preconditioning of EDM. From d = 0 to ∞ it goes from x0 by v, at 1, to eps. Near the
+data v/r is odd in σ̂, which no polynomial in an even clock can follow; with a floor c, √(σ̂² + c²)/σ̂ times it is even.
 
 and a method says through which of its predictions, in which clock, the polynomial under the integral goes
 (Lu et al. 2022, "DPM-Solver++", eq. 9; Zhang & Chen 2023, "DEIS", eq. 13; Xue et al. 2023, "SA-Solver", eq. 11, τ = η).
@@ -61,6 +62,7 @@ def exponential(
     clock: Clock = half_log_snr,
     eta: float = 0.0,
     width: float = 1.0,
+    floor: float = 0.0,
 ) -> tuple[float, list[float], float]:
     """The coefficients of one step, by Gauss–Legendre quadrature to float64's rounding.
 
@@ -72,6 +74,7 @@ def exponential(
             node leads there.
         eta: η of the reverse.
         width: d of "excess".
+        floor: c of "excess", for a clock that is even in σ̂.
 
     Returns:
         The weight of the state, those of the predictions, and the deviation of the noise.
@@ -90,7 +93,7 @@ def exponential(
         keep, unit = end.alpha / start.alpha, end.alpha
         if of in ("v", "excess"):
             radius = [math.hypot(width * level.alpha, level.std) for level in (start, end, *nodes)]
-            measure = measure * width / (width**2 + sigma**2)
+            measure = measure * width / (width**2 + sigma**2) * (sigma / np.hypot(sigma, floor))
             keep, unit = radius[1] / radius[0], radius[1]
         measure = unit * measure
     polynomials = lagrange([float(clock(n.sigma)) for n in nodes], clock(sigma)) if len(nodes) > 1 else np.ones((1, 1))
@@ -98,7 +101,8 @@ def exponential(
     if of == "v":
         weights = weights / radius[2:]
     elif of == "excess":
-        weights = weights * [-r / (width * node.std) for r, node in zip(radius[2:], nodes, strict=True)]
+        even = [math.hypot(node.sigma, floor) / node.sigma for node in nodes]
+        weights = weights * even * [-r / (width * node.std) for r, node in zip(radius[2:], nodes, strict=True)]
     return keep, weights.tolist(), end.std * math.sqrt(-math.expm1(-2 * eta**2 * h))
 
 

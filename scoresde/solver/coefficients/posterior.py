@@ -19,6 +19,7 @@ def posterior(start: Level, end: Level, eta: float) -> tuple[float, float, float
 
     Source: Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 7 and 16, for any α and s.
     """
-    variance = (eta * end.std / start.std) ** 2 * (start.std**2 - (start.alpha / end.alpha * end.std) ** 2)
+    fresh = start.std**2 - (start.alpha / end.alpha * end.std) ** 2
+    variance = (eta * end.std / start.std) ** 2 * fresh if eta else 0.0
     keep = (end.std**2 - variance) ** 0.5 / start.std
     return keep, end.alpha - keep * start.alpha, variance**0.5

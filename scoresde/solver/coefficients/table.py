@@ -87,7 +87,8 @@ class TableSolver(StepSolver):
             x = start * row.keep
             for weights, parts in ((row.weights, past), (row.noise, draws)):
                 for weight, part in zip(weights, parts, strict=False):
-                    x.add_(part, alpha=weight)
+                    if weight:
+                        x.add_(part, alpha=weight)
         return x, (rest, past, memory)
 
 

@@ -38,7 +38,7 @@ _FINE = 160  # steps of the accurate paths
 _MOST = 8  # predictions that a step remembers
 _ROUNDS = 4  # of reweighting
 _SHRINK = (1e-6, 1e-4, 1e-2, 1.0)
-_CLOCKS = ((0.025, 30.0), (0.05, 15.0), (0.1, 8.0), (0.1, 15.0), (0.1, 30.0), (0.1, 60.0))  # ends at deviation ½
+_CLOCKS = ((0.08, 25.0), (0.15, 3.0), (0.2, 6.0), (0.2, 15.0), (0.3, 8.0), (0.3, 25.0))  # ends at deviation ½
 _STREAMS = 2**62  # where the streams of the paths begin: far from those of samples and of training
 
 

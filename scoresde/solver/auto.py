@@ -16,7 +16,7 @@ __all__ = ["Auto"]
 
 @dataclass(frozen=True)
 class Auto(Solver):
-    """`exponential_abm` along `regular`, of order 4, in fewer than eight steps of order 3.
+    """`exponential_abm` along `regular`.
 
     Raises:
         InputError: for a process that is not a GaussianSDE.
@@ -32,16 +32,17 @@ class Auto(Solver):
         """One a step."""
         return steps
 
-    def pick(self, steps: int) -> Solver:
-        """The solver for so many steps."""
-        solver: Solver = build("solver", {"name": "exponential_abm", "order": 4 if steps >= 8 else 3})
+    @property
+    def pick(self) -> Solver:
+        """The solver that it stands for."""
+        solver: Solver = build("solver", "exponential_abm")
         return solver
 
     def default_grid(self, process: Process) -> Grid:
         """That of the solver picked."""
-        return self.pick(8).default_grid(process)
+        return self.pick.default_grid(process)
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """As the solver picked; see `Solver.iterate`."""
         self.check(sde)
-        return self.pick(len(ts) - 1).iterate(sde, x, ts, noise)
+        return self.pick.iterate(sde, x, ts, noise)

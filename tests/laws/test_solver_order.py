@@ -33,7 +33,7 @@ from .exact import (
     to_within,
 )
 
-STEPS = [16, 32, 64, 128]  # of a first-order method; 2, 2, 4, 8 times as many for those of order 2, 3, 4, 5
+STEPS = [16, 32, 64, 128]  # of a first-order method; 2, 2, 8, 8 times as many for those of order 2, 3, 4, 5
 REACH = 1.5
 SDES = pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
 
@@ -86,10 +86,16 @@ def distance_of_modes(solver, sde, ts):
     return (solver.solve(Reverse(model, eta=0.0), x, ts) - end).square().mean().sqrt().item()
 
 
-def measured(solver, sde, distance=distance):
-    """With the first steps so small that those of lower order, with which a multistep method starts, cost nothing."""
+def measured(solver, sde, distance=distance, fine=True):
+    """With the first steps so small that those of lower order, with which a multistep method starts, cost nothing.
+
+    Not so ``fine`` where the reference is a number of 1e-12: an error of fourth order would sink into it.
+    """
     order = solver.order
-    grade, steps = max(1, order / 2 + 0.25), [n * 2 ** max(order // 2, order - 2) for n in STEPS]
+    grade, steps = (
+        max(1, order / 2 + 0.25),
+        [n * 2 ** (max(order // 2, order - 2) + (fine and order == 4)) for n in STEPS],
+    )
     return slope(steps, [distance(solver, sde, stretch(sde, n, REACH, grade)) for n in steps])
 
 
@@ -115,7 +121,7 @@ def test_order_is_the_declared_one(solver, sde):
 @pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE", "SubVP", "EDM")], ids=label)
 @pytest.mark.parametrize("solver", FIXED, ids=str)
 def test_order_is_the_declared_one_between_two_modes(solver, sde):
-    assert measured(solver.solver, sde, distance_of_modes) == pytest.approx(solver.solver.order, abs=0.15)
+    assert measured(solver.solver, sde, distance_of_modes, fine=False) == pytest.approx(solver.solver.order, abs=0.15)
 
 
 @SDES

@@ -115,8 +115,16 @@ def test_an_error_of_an_engine_reaches_the_caller():
     assert threading.active_count() == BEFORE
 
 
+@pytest.fixture
+def interruptible():
+    """Control-C as in a terminal; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.timeout(30)
-def test_control_c_ends_all_engines():
+def test_control_c_ends_all_engines(interruptible):
     def interrupt(now):
         if now == 9:
             signal.raise_signal(signal.SIGINT)
@@ -127,7 +135,7 @@ def test_control_c_ends_all_engines():
 
 
 @pytest.mark.timeout(30)
-def test_control_c_while_an_engine_computes():
+def test_control_c_while_an_engine_computes(interruptible):
     def engine(drift, start):
         time.sleep(0.5)
         return drift(start, 1.0)

@@ -14,7 +14,7 @@ from scoresde.solver.engine import rendezvous
 from scoresde.solver.ode import ODE
 from scoresde.solver.solve_ivp import SolveIVP
 
-BEFORE = threading.active_count()  # a runner of tests may have threads of its own
+BEFORE = 1
 
 F64 = torch.float64
 MODEL = GaussianMixture(VP(), torch.tensor([[-1.0, 0.0], [1.0, 0.5]], dtype=F64), 0.1)
@@ -113,6 +113,13 @@ def test_an_error_of_an_engine_reaches_the_caller():
     with pytest.raises(Wrong):
         rendezvous.solve_each(Reverse(MODEL, eta=0.0), states(), TS, engine)
     assert threading.active_count() == BEFORE
+
+
+@pytest.fixture(autouse=True)
+def before():
+    """How many threads there were: a runner of tests, and other tests, may have left some."""
+    global BEFORE
+    BEFORE = threading.active_count()
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_an_error_reaches_the_caller_and_no_thread_is_left(solver, call):
 
     with pytest.raises(Wrong):
         path(solver, states(), Watched(fail))
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
 
 
 def test_an_error_of_an_engine_reaches_the_caller():
@@ -112,7 +112,7 @@ def test_an_error_of_an_engine_reaches_the_caller():
 
     with pytest.raises(Wrong):
         rendezvous.solve_each(Reverse(MODEL, eta=0.0), states(), TS, engine)
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ def test_control_c_ends_all_engines(interruptible):
 
     with pytest.raises(KeyboardInterrupt):
         path(ODE(), states(), Watched(interrupt))
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
 
 
 @pytest.mark.timeout(30)
@@ -150,16 +150,16 @@ def test_control_c_while_an_engine_computes(interruptible):
     threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         rendezvous.solve_each(Reverse(MODEL, eta=0.0), states(), TS, engine)
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
 
 
 def test_an_abandoned_run_leaves_nothing():
     run = ODE().iterate(Reverse(MODEL, eta=0.0), states(), TS)
     next(run)
     next(run)
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
     run.close()
-    assert threading.active_count() == BEFORE
+    assert threading.active_count() <= BEFORE
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])

@@ -38,7 +38,9 @@ _FINE = 160  # steps of the accurate paths
 _MOST = 8  # predictions that a step remembers
 _ROUNDS = 4  # of reweighting
 _SHRINK = (1e-6, 1e-4, 1e-2, 1.0)
-_CLOCKS = ((0.08, 25.0), (0.15, 3.0), (0.2, 6.0), (0.2, 15.0), (0.3, 8.0), (0.3, 25.0))  # ends at deviation ½
+# ends of the grids to choose from, for data of deviation ½
+_FINEST, _COARSEST = (0.08, 0.15, 0.15, 0.2, 0.2, 0.2, 0.25, 0.3, 0.3, 0.3), (25, 3, 6, 4, 6, 15, 10, 4, 8, 25)
+_CLOCKS = tuple(zip(_FINEST, _COARSEST, strict=True))
 _STREAMS = 2**62  # where the streams of the paths begin: far from those of samples and of training
 
 

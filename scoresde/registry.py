@@ -77,7 +77,7 @@ def nested(group: str, default: str) -> Any:
     """A dataclass field that holds another component: ``predictor: StepSolver = nested("solver", "euler_maruyama")``.
 
     On the command line the field becomes a group of its own, ``solver/predictor=ancestral``, whose options are the
-    components of ``group`` that are of the field's type.
+    components of ``group`` that are of the field's type and not refused at their defaults.
     """
     return dataclasses.field(default_factory=lambda: build(group, default), metadata={"group": group, "name": default})
 
@@ -174,7 +174,7 @@ def publish(package: str | None = None) -> None:
                     inside = f.metadata["group"]
                     for option in names(inside):
                         other = component(inside, option)
-                        if issubclass(other, _hints(cls)[f.name]) and other is not cls:
+                        if _holds(cls, f.name, other):
                             store.store(group=f"{group}/{f.name}", name=option, node=_node(option, other))
 
 
@@ -201,6 +201,19 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 def _required(f: dataclasses.Field[Any]) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _holds(cls: type[Any], field: str, other: type[Any]) -> bool:
+    """Whether a component takes another in a field: one of its type that it does not refuse at the defaults."""
+    if other is cls or not issubclass(other, _hints(cls)[field]):
+        return False
+    if any(_required(f) for f in (*dataclasses.fields(cls), *dataclasses.fields(other))):
+        return True  # what the program supplies is not known here
+    try:
+        cls(**{field: other()})
+    except InputError:
+        return False
+    return True
 
 
 def _plain(value: Any, is_component: bool) -> Any:

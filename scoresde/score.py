@@ -65,7 +65,10 @@ class GaussianPrediction:
     def mix(self, on_x: Tensor, on_score: Tensor) -> Tensor:
         """on_x · x + on_score · score, in two passes over the data; the weights broadcast with x."""
         pull = on_score / self.std**2
-        return ((on_x - pull) * self.x).add_((pull * self.alpha) * self.x0)
+        mixed, weight = (on_x - pull) * self.x, pull * self.alpha
+        if weight.ndim == 0 and weight.device.type == "cpu":  # a number spares a product as large as the data
+            return mixed.add_(self.x0, alpha=weight.item())
+        return mixed.add_(weight * self.x0)
 
     def shift(self, grad: Tensor) -> "GaussianPrediction":
         """x_0 + s²/α grad: the prediction whose score is larger by grad."""
@@ -157,5 +160,5 @@ class Denoiser(ScoreModel):
         precision = next(self.net.parameters()).dtype
         noise = time_like(scales.noise, x).to(precision)
         out = self.net((expand(scales.inp, x) * x).to(precision), noise, **(cond or {})).to(x.dtype)
-        x0 = expand(scales.skip, x) * x + expand(scales.out, x) * out
+        x0 = (expand(scales.skip, x) * x).add_(expand(scales.out, x) * out)
         return GaussianPrediction(x, x0, expand(alpha, x), expand(std, x))

@@ -48,7 +48,7 @@ def time_like(t: Tensor, x: Tensor) -> Tensor:
     Raises:
         InputError: when (B,) times meet a batch of another length.
     """
-    if t.ndim == 0 and t.device.type == "cpu":
-        return torch.full((x.shape[0],), t.item(), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+    if t.ndim == 0 and t.device.type == "cpu":  # added, not copied: a sum with such a scalar waits for nothing
+        return torch.zeros(x.shape[0], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32)) + t
     each = t if t.ndim == 0 else expand(t, x).flatten()
     return each.expand(x.shape[0]).to(x.device, torch.promote_types(x.dtype, torch.float32))

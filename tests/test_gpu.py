@@ -7,7 +7,7 @@ from scoresde import sample
 from scoresde.analytic import GaussianMixture
 from scoresde.noise import Noise
 from scoresde.registry import build
-from scoresde.reverse import Reverse
+from scoresde.sampling import trajectory
 from scoresde.score import Denoiser
 from tests.laws.exact import RUNNING
 
@@ -38,13 +38,12 @@ def test_samples_are_the_cpu_s(solver):
 def test_no_step_waits_for_the_device(solver):
     net = build("model", {"name": "mlp", "width": 32, "depth": 2}, shape=(4,), classes=0)
     model = Denoiser(net, build("sde", "vp"), build("param", "eps")).to("cuda").eval()
-    method, ts = build("solver", solver), build("grid", "log_snr")(model.sde, 5)
-    noise = Noise(0, (8, 4), device="cuda")
-    x = noise.normal()
+    path = trajectory(model, 8, solver=build("solver", solver), steps=5)
+    next(path)  # coefficients are made, and what they need is sent
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with torch.no_grad():
-            method.solve(Reverse(model, eta=method.eta), x, ts, noise)
+        *_, (t, _) = path
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert t == 0

@@ -60,15 +60,15 @@ def run(config: dict[str, Any], folder: Path) -> None:
     model = load(path, device)
     classes, about = model.net.classes, {"checkpoint": _version(path), "label": config["label"]}
     labels = torch.tensor(pick_labels(config["label"], classes, range(paths)), device=device)
-    if config["label"] is None and classes:
-        print(f"the model knows {classes} labels: path i has label i mod {classes}")
     file = _beside(path, steps)
-    print(f"calibrating {path} for {steps} network evaluations a sample, on {device}")
-
     often = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(unit="evaluation", unit_scale=True, mininterval=often, delay=0.1) as bar:  # not before what is refused
+    with tqdm(unit="evaluation", unit_scale=True, mininterval=often, delay=0.1) as bar:
 
         def show(seen: int, total: int) -> None:
+            if bar.total is None:  # what is refused was refused before the first evaluation
+                if config["label"] is None and classes:
+                    print(f"the model knows {classes} labels: path i has label i mod {classes}")
+                print(f"calibrating {path} for {steps} network evaluations a sample, on {device}")
             bar.total = total
             bar.update(seen - bar.n)
 
@@ -92,8 +92,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     print(f"next           python sample.py solver=calibrated steps={steps} checkpoint={path}")
 
 
-def find(checkpoint: Path, steps: int | None, label: int | None) -> Path:
-    """The calibration beside a checkpoint.
+def find(checkpoint: Path, steps: int | None, label: int | None) -> tuple[Path, list[str]]:
+    """The calibration beside a checkpoint, and what is to be said of it.
 
     Args:
         checkpoint: the model's file.
@@ -120,8 +120,8 @@ def find(checkpoint: Path, steps: int | None, label: int | None) -> Path:
         case {"about": {"checkpoint": str(version)}} if version != _version(checkpoint):
             raise InputError(f"{file} was made for another version of {checkpoint}: make it anew with {make}")
         case {"about": {"label": int(made)}} if made != label:
-            print(f"{file} was made for label {made}: on others it is less accurate")
-    return file
+            return file, [f"{file} was made for label {made}: on others it is less accurate"]
+    return file, []
 
 
 def _beside(checkpoint: Path, steps: int) -> Path:

@@ -3,17 +3,18 @@
 import ast
 import importlib.util
 import re
+import textwrap
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from scoresde import registry
-from scoresde.cli.sketch import Sketch
+from scoresde.cli.sketch import Computed, Sketch
 
 __all__ = ["show_help"]
 
+_WIDTH = 110
 _YAML = {"None": "null", "True": "true", "False": "false"}
 
 
@@ -22,66 +23,111 @@ def show_help(name: str, groups: Sequence[str], settings: Sequence[str], job: st
     about = _docstring(_tree(job.partition(":")[0])).partition("\n")[0]
     print(f"{about}\n")
     print(f"  python {name}.py [group=option …] [key=value …]     or, installed, scoresde-{name}")
-    print("  --cfg job shows the whole configuration, --multirun runs every combination of a,b,c\n")
+    print("  --cfg job shows the whole configuration, --multirun runs every combination of a,b,c")
+    print("  [in brackets] is what is taken by default\n")
     chosen = _defaults(name)
     for group in groups:
-        _show(group, registry.names(group), chosen.get(group), group)
-        for option in registry.names(group):
-            for field, (inside, default) in registry.nested_fields(group, option).items():
+        options, default = registry.names(group), chosen.get(group)
+        title = f"{group} [{', '.join(default) if isinstance(default, list) else default or 'of the solver'}]"
+        if group == "solver":
+            print(f"{title:<24}order NFE")
+            _show_solvers(options)
+        else:
+            print(title)
+            _show_options(group, options)
+        for option in options:
+            for field, (inside, preset) in registry.nested_fields(group, option).items():
                 title = f"{group}/{field}"
                 if title in registry.groups():
-                    _show(title, registry.names(inside), default, inside)
+                    print(f"{title} [{preset}]")
+                    _show_options(inside, registry.names(inside))
                 else:
-                    kind = _annotation(registry.source(group, option), field)
-                    fit = [other for other in registry.names(inside) if other != option]
-                    fit = [other for other in fit if Sketch(inside, other).is_a(kind)]
-                    print(f"{title} [{default}], with {group}={option}\n  {', '.join(fit)}\n")
+                    print(f"{title} [{preset}], with {group}={option}")
+                    _show("", ", ".join(_fitting(inside, option, field)), indent=2)
+                    print()
     recipes = sorted((_conf() / "experiment").glob("*.yaml"))
     texts = {path.stem: path.read_text(encoding="utf-8").partition(f"# {name}: ")[2] for path in recipes}
     if any(texts.values()):
         print("experiment")
-        print("".join(f"  {recipe:<22}{text.splitlines()[0]}\n" for recipe, text in texts.items() if text))
+        for recipe, text in texts.items():
+            if text:
+                _show(f"  {recipe}", text.splitlines()[0])
+        print()
     print("keys")
     for place in settings:
         module, _, cls = place.partition(":")
         for key, default, text in _fields(_tree(module), cls):
-            print(f"  {f'{key}={_YAML.get(default, default)}':<22}{text}")
+            _show(f"  {key}={_YAML.get(default, default)}", text)
 
 
-def _show(title: str, options: Sequence[str], chosen: str | list[str] | None, group: str) -> None:
-    print(f"{title} [{', '.join(chosen) if isinstance(chosen, list) else chosen or 'of the solver'}]")
+def _show(first: str, text: str, indent: int = 24) -> None:
+    """A text beside what it is about, in as many lines as it takes."""
+    lines = textwrap.wrap(text, _WIDTH - indent, break_on_hyphens=False)
+    print(f"{first:<{indent}}" + f"\n{'':<{indent}}".join(lines))
+
+
+def _show_options(group: str, options: Sequence[str]) -> None:
     for option in options:
-        facts = ""
-        if title == "solver":
-            with suppress(Exception):  # a user's own may need more than its source to say what it is
-                facts = _facts(option)
-            facts = f"{facts:<42}"
-        print(f"  {option:<22}{facts}{registry.summary(group, option)}")
-    print(_LEGEND if title == "solver" else "")
+        _show(f"  {option}", registry.summary(group, option))
+    print()
 
 
-_LEGEND = """\
-  order p: twice the steps divide the error by 2^p (p/q: p on the ODE, q in law on the SDE). NFE: network evaluations a
-  sample, with denoise: the last one leads onto the data. ODE: deterministic; SDE: stochastic; ODE or SDE: as eta (edm:
-  churn) says. All of it at the defaults of the solver's fields.
+_KINDS = {
+    "ODE": "deterministic, on the probability-flow ODE",
+    "ODE or SDE": "deterministic or stochastic, as solver.eta says (of edm, solver.churn)",
+    "SDE": "stochastic, on the reverse SDE",
+    "adaptive": "adaptive: in steps as small as a tolerance asks for",
+    "parallel": "parallel in time",
+    "": "others",
+}
+_LEGEND = """
+  order p: twice the steps divide the error by 2^p (p/q: p on the ODE, q in law on the SDE).
+  NFE: network evaluations a sample, the last of which leads onto the data. Both at its fields' defaults.
 """
 
 
-def _facts(name: str) -> str:
-    """A solver's order, NFE and noise at its defaults: ``order 2 · 2 NFE/step + 1 · ODE or SDE``."""
-    solver = Sketch("solver", name)
-    weak, adaptive = solver.weak_order, solver.adaptive
-    strong = None if adaptive and weak is None else solver.order  # it has one, that no grid shows
-    kind = "ODE" if weak is None else "SDE" if strong is None else "ODE or SDE"
-    orders = dict.fromkeys(p for p in (strong, weak) if p is not None)
-    order = "adaptive" if adaptive else "order " + ("/".join(str(p or "–") for p in orders) or "–")
-    few, many = (solver.nfe(steps - solver.denoises) for steps in (100, 200))
-    if few is None:
-        return f"{order} · NFE as needed · {kind}"
-    each = (many - few) // 100
-    rest = many + 1 - 200 * each
+def _show_solvers(options: Sequence[str]) -> None:
+    facts = {option: _facts(option) for option in options}
+    for kind, title in _KINDS.items():
+        rows = [option for option in options if facts[option][2] == kind]
+        if rows:
+            print(f"\n  {title}")
+        for option in rows:
+            order, nfe, _ = facts[option]
+            _show(f"    {option:<20}{order:<6}{nfe}", registry.summary("solver", option), indent=42)
+    print(_LEGEND)
+
+
+def _facts(option: str) -> tuple[str, str, str]:
+    """A solver's order, NFE and kind at its defaults, such as ("2", "2/step + 1", "ODE or SDE").
+
+    Empty for one of a user's own that computes them and has no `Solver.facts`.
+    """
+    solver = Sketch("solver", option)
+    try:
+        if facts := solver.read("facts"):
+            return facts
+        if solver.read("adaptive"):
+            return "–", "as needed", "adaptive"
+        if solver.home("nfe") != "StepSolver":
+            return "", "", ""
+        strong, weak, cost = (solver.read(name) for name in ("order", "weak_order", "cost"))
+        # onto the data it is one evaluation: the last step, or one more
+        rest = 1 - cost if solver.read("denoises") else 1
+    except Computed:
+        return "", "", ""
+    orders = dict.fromkeys(str(p) for p in (strong, weak) if p)
     more = f" {'+' if rest > 0 else '−'} {abs(rest)}" if rest else ""
-    return f"{order} · {each} NFE/step{more} · {kind}"
+    kind = "ODE" if weak is None else "SDE" if strong is None else "ODE or SDE"
+    return "/".join(orders) or "–", f"{cost}/step{more}", kind
+
+
+def _fitting(group: str, holder: str, field: str) -> list[str]:
+    """What a component may hold in a field."""
+    kind = _annotation(registry.source(group, holder), field)
+    fit = [option for option in registry.names(group) if option != holder and Sketch(group, option).is_a(kind)]
+    # its rules ask the network once a step
+    return [option for option in fit if _facts(option)[1] == "1/step"] if holder == "picard" else fit
 
 
 def _conf() -> Path:

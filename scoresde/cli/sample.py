@@ -1,21 +1,25 @@
 """Draw samples from a trained model."""
 
-import re
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from scoresde.cli.calibrate import find
 from scoresde.cli.command import command, newest, pick_device, pick_labels, record
+from scoresde.cli.count import Count
+from scoresde.cli.seeds import pick_samples
 from scoresde.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scoresde.score import Denoiser
+    from scoresde.solver.base import Solver
 
 __all__ = ["Run", "main", "run"]
 
@@ -35,7 +39,8 @@ class Run:
         seeds: samples by name, each the first of its seed: seeds=7, seeds=0-15 or seeds=[0,3,7-9].
         batch: samples at a time, exactly: the last part is padded, so that no bit of a sample depends on the others (on
             a CPU). By default 256 at most, unpadded: samples may then differ by roundings from run to run.
-        label: the class of all samples, for a model trained with labels=true; by default all classes in turn.
+        label: the class of all samples, for a model trained with labels=true; by default all classes in turn, sample i
+            of a seed having (seed + i) mod their number.
         denoise: whether to end at t = 0, on the data: a solver that can takes its last step there, any other stops at
             t_min, and one more network evaluation gives E[x_0 | x].
         trajectory: whether to keep the way there: trajectory.gif of the first 64 samples, states.npy and times.npy of
@@ -65,51 +70,88 @@ def main() -> None:
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
-    """Load, sample, and say where everything is."""
+    """Refuse what cannot be drawn, draw, keep it, and say where everything is."""
     import numpy as np
+
+    from scoresde.cli.pictures import animation, picture
+    from scoresde.files import whole
+
+    plan = _plan(config)
+    print("\n".join(plan.about))
+    if config["compile"]:
+        print(f"compiled       in {_compile(plan.model, plan.size, plan.labels):.1f} s")
+    count = Count(plan.rows)
+    plan.model.register_forward_pre_hook(count)
+    samples, frames, clock = _draw(plan, count, folder / "states.npy" if config["trajectory"] else None)
+    record(folder, config)
+    arrays = {"samples": samples.numpy()} | ({"times": np.array(clock)} if frames else {})
+    for what, array in arrays.items():
+        with whole(folder / f"{what}.npy") as draft:
+            np.save(draft, array)
+    said = "" if str(plan.nfe) in ("None", str(count)) else f", where {config['solver']['name']} declares {plan.nfe}"
+    print(f"NFE            {count} network evaluations a sample{said}")
+    print(f"samples        {folder / 'samples.npy'}, {tuple(samples.shape)}")
+    if frames:
+        print(f"states         {folder / 'states.npy'}, {(len(clock), *samples.shape)}, at the times of times.npy")
+    if made := picture(samples[:100], folder / "samples.png", plan.model.range):
+        print(f"picture        {made}")
+    if frames and (made := animation(frames, clock, folder / "trajectory.gif", plan.model.range)):
+        print(f"animation      {made}")
+
+
+@dataclass
+class _Plan:
+    """What a configuration comes to: nothing in it will be refused any more."""
+
+    model: "Denoiser"
+    paths: "list[tuple[int, int, Iterator[tuple[Tensor, Tensor]]]]"
+    """Of each part its first sample, how many they are, and their states."""
+    n: int
+    size: int
+    """Samples at a time."""
+    rows: int
+    """Samples that the network sees, those that are thrown away with them."""
+    length: int
+    """States of a sample."""
+    nfe: int | None
+    labels: "Tensor | None"
+    about: list[str]
+    """What to say of it."""
+
+
+def _plan(config: dict[str, Any]) -> _Plan:
+    """Everything up to the first network evaluation.
+
+    Raises:
+        InputError: for what cannot be drawn.
+    """
     import torch
-    from tqdm import tqdm
 
     from scoresde.checkpoint import load
-    from scoresde.cli.pictures import animation, picture
-    from scoresde.errors import Diverged
-    from scoresde.files import whole
     from scoresde.registry import build
     from scoresde.sampling import evaluations, seats, times, trajectory
     from scoresde.training import CHECKPOINT
 
-    given = config["checkpoint"]
+    given, steps, label, denoise = (config[key] for key in ("checkpoint", "steps", "label", "denoise"))
     path = Path(given) if given else newest(CHECKPOINT, "train a model with python train.py, or give checkpoint=…")
+    about = []
     if config["solver"] == {"name": "calibrated", "file": ""}:
-        config["solver"]["file"] = str(find(path, config["steps"], config["label"]))
-    if config["tol"] is not None:
-        _tolerate(config["solver"], config["tol"])
-    solver = build("solver", config["solver"])
-    if config["tol"] is not None and solver.nfe(1) is not None:
-        raise InputError(f"tol = {config['tol']}, but {solver!r} steps where the grid says: try solver=adaptive")
+        file, notes = find(path, steps, label)
+        config["solver"]["file"] = str(file)
+        about += notes
+    solver = _solver(config["solver"], config["tol"])
     grid = None if config["grid"] is None else build("grid", config["grid"])
-    for key in ("n", "batch"):
-        if config[key] is not None and config[key] < 1:
-            raise InputError(f"{key} = {config[key]}, but it must be a whole number >= 1")
-    if (config["n"] or 0) > 10**6:
-        raise InputError(f"n = {config['n']}, but a million is the most at a time: draw the others with another seed")
-    seed, n, denoise = config["seed"], config["n"] or 64, config["denoise"]
-    numbers: Any = range(seed, seed + n)
+    numbers = pick_samples(config["n"], config["seed"], config["seeds"])
     named = config["seeds"] is not None
-    if named:
-        numbers = _named(config["seeds"])
-        if config["n"] not in (None, len(numbers)) or seed:
-            key = "seed" if seed else "n"
-            raise InputError(
-                f"{key} = {config[key]} and seeds = {config['seeds']}, of {len(numbers)}: give one of them"
-            )
-        n = len(numbers)
-    device = pick_device(config["device"])
+    if config["batch"] is not None and config["batch"] < 1:
+        raise InputError(f"batch = {config['batch']}, but it must be a whole number >= 1")
+    n, device = len(numbers), pick_device(config["device"])
     model = load(path, device)
-    label, classes = config["label"], model.net.classes
+    classes = model.net.classes
+    picked = torch.tensor(pick_labels(label, classes, numbers), device=device)
+    labels = picked if classes else None
     if label is None and classes:
-        print(f"the model knows {classes} labels: sample i has label {'seed' if named else 'i'} mod {classes}")
-    labels = torch.tensor(pick_labels(label, classes, numbers if named else range(n)), device=device)
+        about.append(f"the model knows {classes} labels: sample i of a seed has label (seed + i) mod {classes}")
 
     size = config["batch"] or min(n, 256)
     fixed = size if config["batch"] or config["compile"] else None
@@ -120,116 +162,102 @@ def run(config: dict[str, Any], folder: Path) -> None:
             model,
             k,
             solver=solver,
-            steps=config["steps"],
+            steps=steps,
             grid=grid,
-            seed=numbers[first : first + k] if named else seed,
-            cond={"label": labels[first : first + k]} if classes else None,
+            seed=numbers[first : first + k] if named else config["seed"],
+            cond=None if labels is None else {"label": labels[first : first + k]},
             denoise=denoise,
             first=0 if named else first,
             batch=fixed,
         )
         for first, k in parts
     ]
-    ts = times(model.sde, solver, config["steps"], grid, denoise)
-    declared, states = evaluations(solver, ts, denoise), len(ts) + (denoise and not solver.denoises)
-    cost = "as many network evaluations as it takes" if declared is None else f"{declared} network evaluations a sample"
-    name = config["solver"]["name"]
-    print(f"sampling {n} of {path} with solver={name} steps={len(ts) - 1}, on {device}: {cost}")
+    paths[0] = chain([next(paths[0])], paths[0])  # with its first state a solver refuses what it does not take
+    ts = times(model.sde, solver, steps, grid, denoise)
+    nfe, length = evaluations(solver, ts, denoise), len(ts) + (denoise and not solver.denoises)
+    cost = "as many network evaluations as it takes" if nfe is None else f"{nfe} network evaluations a sample"
+    name, t_max = config["solver"]["name"], model.sde.t_max
+    about.append(f"sampling {n} of {path} with solver={name} steps={len(ts) - 1}, on {device}: {cost}")
     if rows > n:
-        print(f"{size} at a time: {rows - n} more than asked for are drawn, and thrown away")
-    if ts[0] != model.sde.t_max:
-        print(
-            f"the grid starts at t = {ts[0]:.4g}, not at t_max = {model.sde.t_max:g}: what is left of the data is lost"
-        )
-    if config["compile"]:
-        print(f"compiled       in {_compile(model, size, labels if classes else None):.1f} s")
+        about.append(f"{size} at a time: {rows - n} more than asked for are drawn, and thrown away")
+    if ts[0] != t_max:
+        about.append(f"the grid starts at t = {ts[0]:.4g}, not at t_max = {t_max:g}: what is left of the data is lost")
+    runs = [(first, k, states) for (first, k), states in zip(parts, paths, strict=True)]
+    return _Plan(model, runs, n, size, rows, length, nfe, labels, about)
 
-    counted = 0
 
-    def count(_: Any, arguments: tuple[Any, ...]) -> None:
-        nonlocal counted
-        counted += len(arguments[0])
+def _draw(plan: _Plan, count: Count, keep: Path | None) -> "tuple[Tensor, list[Tensor], list[float]]":
+    """Go along the paths.
 
-    model.register_forward_pre_hook(count)
+    Args:
+        plan: what to draw.
+        count: is told where a part begins.
+        keep: a file for the states of all samples, shape (states, n, ...); None for none.
+
+    Returns:
+        The samples, on the CPU; where states are kept, those of the first samples, and their times.
+
+    Raises:
+        Diverged: for samples that are not finite.
+    """
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from scoresde.errors import Diverged
+    from scoresde.files import whole
+
     drawn: list[Tensor] = []
     frames: list[Tensor] = []
     clock: list[float] = []
-    with ExitStack() as files:
+    total, often = plan.length * len(plan.paths), 0.1 if sys.stderr.isatty() else 10
+    with ExitStack() as files, tqdm(total=total, unit="step", mininterval=often) as bar:
         kept: Any = None
-        with tqdm(total=states * len(parts), unit="step", mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
-            for (first, k), steps in zip(parts, paths, strict=True):
-                for i, (t, x) in enumerate(steps):
-                    bar.update()
-                    if not config["trajectory"]:
-                        continue  # and no waiting for the device
-                    x = x.cpu()
-                    if kept is None:
-                        draft = files.enter_context(whole(folder / "states.npy"))
-                        shape = (states, n, *model.shape)
-                        kept = np.lib.format.open_memmap(draft, "w+", x.numpy().dtype, shape)
-                    kept[i, first : first + k] = x.numpy()
-                    if not drawn:
-                        frames.append(x[:64])
-                        clock.append(t.item())
-                drawn.append(x.cpu())
+        for first, k, states in plan.paths:
+            count.begin()
+            for i, (t, x) in enumerate(states):
+                bar.update()
+                if keep is None:
+                    continue  # and no waiting for the device
+                x = x.cpu()
+                if kept is None:
+                    shape = (plan.length, plan.n, *plan.model.shape)
+                    kept = np.lib.format.open_memmap(files.enter_context(whole(keep)), "w+", x.numpy().dtype, shape)
+                kept[i, first : first + k] = x.numpy()
+                if not drawn:
+                    frames.append(x[:64])
+                    clock.append(t.item())
+            drawn.append(x.cpu())
         kept = None  # unmapped, so that the file is whole
         samples = torch.cat(drawn)
         if not samples.isfinite().all():
             bad = int((~samples.flatten(1).isfinite().all(1)).sum())
             raise Diverged(
-                f"{bad} of {n} samples are not finite: more steps or another grid may help, if the model is sound"
+                f"{bad} of {plan.n} samples are not finite: more steps or another grid may help, if the model is sound"
             )
-    record(folder, config)
-    arrays = {"samples": samples.numpy()} | ({"times": np.array(clock)} if frames else {})
-    for what, array in arrays.items():
-        with whole(folder / f"{what}.npy") as draft:
-            np.save(draft, array)
-    evaluated = counted / rows
-    said = "" if declared in (None, evaluated) else f", where {type(solver).__name__} declares {declared}"
-    print(f"NFE            {evaluated:.4g} network evaluations a sample{said}")
-    print(f"samples        {folder / 'samples.npy'}, {tuple(samples.shape)}")
-    if frames:
-        print(f"states         {folder / 'states.npy'}, {(len(clock), *samples.shape)}, at the times of times.npy")
-    if made := picture(samples[:100], folder / "samples.png", model.range):
-        print(f"picture        {made}")
-    if frames and (made := animation(frames, clock, folder / "trajectory.gif", model.range)):
-        print(f"animation      {made}")
+    return samples, frames, clock
 
 
-def _tolerate(solver: dict[str, Any], tol: float) -> None:
-    """Give a solver's fields a tolerance.
+def _solver(spec: dict[str, Any], tol: float | None) -> "Solver":
+    """The solver that is asked for, to a tolerance if one is given.
 
     Raises:
-        InputError: for a solver that has none.
+        InputError: for a tolerance that it does not have.
     """
-    found = {"tol", "rtol", "atol", "tolerance"} & solver.keys()
-    if not found:
-        raise InputError(f"tol = {tol}, but solver={solver['name']} steps where the grid says: try solver=adaptive")
-    solver.update(dict.fromkeys(found, tol))
+    from scoresde.registry import build
 
-
-def _named(given: Any) -> list[int]:
-    """The seeds that ``7``, ``0-15`` or ``[0, 3, "7-9"]`` names.
-
-    Raises:
-        InputError: for what names none, or more than a million.
-    """
-    found: list[int] = []
-    for part in given if isinstance(given, list) else str(given).split(","):
-        low, _, high = str(part).replace(" ", "").partition("-")
-        high = high or low
-        if not re.fullmatch(r"\d{1,20} \d{1,20}", f"{low} {high}", re.ASCII) or int(low) > int(high):
-            raise InputError(f"seeds = {given}, but it must name seeds: seeds=7, seeds=0-15 or seeds=[0,3,7-9]")
-        if len(found) + int(high) - int(low) >= 10**6:
-            raise InputError(f"seeds = {given}, but it must name a million at most: for more there is n, with one seed")
-        found += range(int(low), int(high) + 1)
-    if not found:
-        raise InputError(f"seeds = {given}, but it must name seeds: seeds=7, seeds=0-15 or seeds=[0,3,7-9]")
-    return found
+    if tol is None:
+        return cast("Solver", build("solver", spec))
+    found = {"tol", "rtol", "atol", "tolerance"} & spec.keys()
+    spec.update(dict.fromkeys(found, tol))
+    solver: Solver = build("solver", spec)
+    if not found or solver.nfe(1) is not None:
+        raise InputError(f"tol = {tol}, but {solver!r} steps where the grid says: try solver=adaptive")
+    return solver
 
 
 def _compile(model: "Denoiser", size: int, labels: "Tensor | None") -> float:
-    """Compile the network for batches of one size; the seconds that it takes.
+    """Compile the network and its scaling, as one graph for batches of one size; the seconds it takes.
 
     Raises:
         InputError: where it cannot be compiled.
@@ -239,7 +267,7 @@ def _compile(model: "Denoiser", size: int, labels: "Tensor | None") -> float:
     start = time.perf_counter()
     x = torch.zeros(size, *model.shape, device=next(model.parameters()).device)
     cond = None if labels is None else {"label": labels.new_zeros(size)}
-    model.eval().net.compile(dynamic=False)
+    model.eval().forward = torch.compile(model.forward, dynamic=False)  # type: ignore[method-assign]
     try:
         with torch.no_grad():
             model(x, torch.tensor(model.sde.t_max, dtype=torch.float64), cond).x0.sum().item()

@@ -1,25 +1,20 @@
-"""A component at its defaults, as its source says: neither it nor anything heavy is imported."""
+"""What a component's source says of it: neither it nor anything heavy is imported, and nothing is executed."""
 
 import ast
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
-from copy import deepcopy
-from functools import partial
 from typing import Any
 
 from scoresde import registry
 
-__all__ = ["Sketch"]
+__all__ = ["Computed", "Sketch"]
 
-_LIGHT = sys.stdlib_module_names | {"numpy"}
+
+class Computed(Exception):
+    """An attribute that is not written out in the source."""
 
 
 class Sketch:
-    """Stands in for an instance: its attributes are what the class bodies of its lineage say.
-
-    Defaults of fields and class attributes are evaluated, properties and methods run with the sketch as ``self``. They
-    may use literals of their module, the standard library and numpy; what needs more cannot be read.
+    """The class bodies of a component and its bases, as far as these are ours or a published package's.
 
     Args:
         group, name: of the component.
@@ -27,47 +22,53 @@ class Sketch:
 
     def __init__(self, group: str, name: str) -> None:
         source = registry.source(group, name)
-        (cls,) = _names(source)["__all__"]
+        (cls,) = _value(_find(source.body, "__all__"), "__all__")
         self._lineage = list(_lineage(source, cls))
-
-    def __getattr__(self, name: str) -> Any:
-        for cls, source in self._lineage:
-            for node in cls.body:
-                match node:
-                    case ast.FunctionDef() if node.name == name:
-                        return self._method(node, source)
-                    case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
-                        return self._value(value, source)
-                    case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value) if found == name:
-                        return self._value(value, source)
-        raise AttributeError(name)
 
     def is_a(self, base: str) -> bool:
         """Whether a class of that name is in the lineage."""
-        return base in [cls.name for cls, _ in self._lineage]
+        return base in [cls.name for cls in self._lineage]
 
-    def _value(self, node: ast.expr, source: ast.Module) -> Any:
-        """A class attribute's value, or a field's default."""
-        value = eval(compile(ast.Expression(node), "<sketch>", "eval"), _names(source))
-        return value.fget(self) if isinstance(value, property) and value.fget else value
+    def home(self, attribute: str) -> str | None:
+        """The first class of the lineage that says what an attribute is."""
+        return next((cls.name for cls in self._lineage if _find(cls.body, attribute)), None)
 
-    def _method(self, node: ast.FunctionDef, source: ast.Module) -> Any:
-        """A property's value, or a method to call."""
-        plain, names = deepcopy(node), _names(source)
-        plain.decorator_list, plain.returns = [], None
-        for argument in plain.args.args:
-            argument.annotation = None  # of classes that are not imported
-        exec(compile(ast.Module([plain], []), "<sketch>", "exec"), names)
-        function = partial(names[node.name], self)
-        return function() if "property" in map(ast.unparse, node.decorator_list) else function
+    def read(self, attribute: str) -> Any:
+        """The literal that a class attribute or a field's default is.
+
+        Raises:
+            Computed: for a property, a method and anything else.
+        """
+        found = (_find(cls.body, attribute) for cls in self._lineage)
+        return _value(next((node for node in found if node), None), attribute)
 
 
-def _lineage(source: ast.Module, name: str) -> Iterator[tuple[ast.ClassDef, ast.Module]]:
-    """A class and its bases, as far as they are ours or a published package's."""
+def _find(body: list[ast.stmt], name: str) -> ast.stmt | None:
+    """The statement that gives a name its value."""
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=found) | ast.Assign(targets=[ast.Name(id=found)]) if found == name:
+                return node
+            case ast.AnnAssign(target=ast.Name(id=found), value=ast.expr()) if found == name:
+                return node
+    return None
+
+
+def _value(node: ast.stmt | None, name: str) -> Any:
+    match node:
+        case ast.Assign(value=ast.expr() as value) | ast.AnnAssign(value=ast.expr() as value):
+            try:
+                return ast.literal_eval(value)
+            except ValueError:
+                pass
+    raise Computed(name)
+
+
+def _lineage(source: ast.Module, name: str) -> Iterator[ast.ClassDef]:
     for node in source.body:
         match node:
             case ast.ClassDef() if node.name == name:
-                yield node, source
+                yield node
                 for base in node.bases:
                     yield from _lineage(source, ast.unparse(base))
             case ast.ImportFrom(module=str(module)) if name in [alias.name for alias in node.names]:
@@ -75,18 +76,3 @@ def _lineage(source: ast.Module, name: str) -> Iterator[tuple[ast.ClassDef, ast.
                 if package in registry._packages:
                     file = registry._folder(package) / f"{inside.replace('.', '/')}.py"
                     yield from _lineage(ast.parse(file.read_text(encoding="utf-8")), name)
-
-
-def _names(source: ast.Module) -> dict[str, Any]:
-    """What a module's code may refer to: light imports and literals."""
-    names: dict[str, Any] = {"nested": Sketch}
-    for node in source.body:
-        match node:
-            case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _LIGHT:
-                exec(compile(ast.Module([node], []), "<sketch>", "exec"), names)
-            case ast.Import() if all(alias.name.partition(".")[0] in _LIGHT for alias in node.names):
-                exec(compile(ast.Module([node], []), "<sketch>", "exec"), names)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                with suppress(ValueError):
-                    names[name] = ast.literal_eval(value)
-    return names

@@ -9,7 +9,7 @@ from torch import Tensor
 from scoresde.errors import check, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
-from scoresde.solver.base import Solver, check_times
+from scoresde.solver.base import Solver
 from scoresde.tensor import expand
 
 __all__ = ["AdaptiveSDE"]
@@ -63,10 +63,7 @@ class AdaptiveSDE(Solver):
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step until the last sample is at the end; see `Solver.iterate`."""
-        self.check(sde)
-        check_times(sde, ts)
-        if noise is None:
-            noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
+        noise = self.begin(sde, x, ts, noise)
         yield ts[0], x
         # the target of a sample that is through is the last time still
         goals = torch.cat([ts, ts[-1:]]).to(x.device)

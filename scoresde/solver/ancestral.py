@@ -23,6 +23,9 @@ class Ancestral(TableSolver):
     have DDIM's mean, so that "small" is DDIM, under the name and with the default η of DDPM; "large" is its own. The
     last step draws nothing when it leads onto the data (t = 0): it ends on x_0.
 
+    The posterior q(x_s | x_t, x_0) exists for every Gaussian process, being made of the kernel's α and s alone: for
+    sub-VP too, for which the paper has no chain, and hence no ancestral sampling.
+
     Args:
         variance: "small" is the posterior's own, β s_s²/s_t² (right for a single data point); "large" is β, right for
             normal data of unit variance, and the paper's choice for VP. Times η² each.

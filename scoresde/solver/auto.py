@@ -27,6 +27,7 @@ class Auto(Solver):
     needs = GaussianSDE
     order = 4
     denoises = True
+    facts = ("4", "1/step", "ODE")
 
     def nfe(self, steps: int) -> int:
         """One a step."""

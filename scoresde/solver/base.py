@@ -57,6 +57,9 @@ class Solver(ABC):
     denoises: ClassVar[bool] = False
     eta: float = 0.0
     """η of the `Reverse` that the solver is meant for: 0 is the probability-flow ODE, 1 the reverse SDE."""
+    facts: ClassVar[tuple[str, str, str] | None] = None
+    """Order, NFE and kind at the defaults, where they are computed: --help reads the source alone, and a test compares.
+    ``("3/2", "3/step − 2", "ODE or SDE")``; other kinds are ODE, SDE, adaptive and parallel."""
 
     @abstractmethod
     def nfe(self, steps: int) -> int | None:
@@ -79,8 +82,26 @@ class Solver(ABC):
             Each time and the state there, ts[0] and x first.
 
         Raises:
-            InputError: before the first step, for an SDE that is not what the solver needs.
+            InputError: with the first pair, before any network evaluation, for what the solver cannot integrate.
         """
+
+    def begin(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Noise:
+        """What each `iterate` does first: refuse what it cannot integrate.
+
+        Returns:
+            The noise of the run.
+
+        Raises:
+            InputError: for an SDE, times or a state that are not what the solver needs.
+        """
+        self.check(sde)
+        check_times(sde, ts, self.denoises)
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim == 0 or len(x) == 0:
+            got = f"shape {tuple(x.shape)}, {str(x.dtype)[6:]}" if isinstance(x, Tensor) else repr(x)
+            raise InputError(f"x = {got}, but it must be a tensor of real numbers, (B, ...) of a batch of one at least")
+        if noise is None:
+            noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
+        return noise
 
     def solve(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Tensor:
         """The state at ts[-1], the shape of x. Arguments and errors are those of `iterate`."""
@@ -150,10 +171,7 @@ class StepSolver(Solver):
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Step along the grid; see `Solver.iterate`."""
-        self.check(sde)
-        check_times(sde, ts, self.denoises)
-        if noise is None:
-            noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
+        noise = self.begin(sde, x, ts, noise)
         state = self.init(sde, x, ts)
         yield ts[0], x
         for t, s in pairwise(ts):
@@ -176,6 +194,7 @@ class Corrector(StepSolver):
     needs = GaussianSDE
     weak_order = 0
     eta = 1.0
+    facts = ("–", "1/step + 1", "SDE")
     snr: float = 0.16
     steps: int = 1
 
@@ -198,8 +217,11 @@ def check_times(sde: SDE, ts: Tensor, denoises: bool = False) -> None:
     """Refuse times that are no grid, or lie outside the process, where the last may be 0 for a solver that denoises.
 
     Raises:
-        InputError: for times that are not finite, neither rise nor fall throughout, or leave [t_min, t_max].
+        InputError: for times that are no tensor, are not finite, neither rise nor fall throughout, or leave
+            [t_min, t_max].
     """
+    if not isinstance(ts, Tensor):
+        raise InputError(f"times = {ts!r}, but they must be a tensor: shape (steps + 1,), float64 on the CPU")
     steps = ts.diff()
     if ts.ndim != 1 or len(ts) < 2 or not ((steps > 0).all() or (steps < 0).all()):
         some = ", ".join(f"{t:.4g}" for t in ts.flatten()[:4].tolist()) + (", …" if ts.numel() > 4 else "")

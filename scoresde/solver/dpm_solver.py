@@ -30,6 +30,7 @@ class DPMSolver(TableSolver):
     """
 
     of = "eps"
+    facts = ("2", "2/step − 1", "ODE")
     order: int = 2
 
     def __post_init__(self) -> None:

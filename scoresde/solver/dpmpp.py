@@ -37,6 +37,7 @@ class DPMpp(TableSolver):
     algorithms 1 (2S) and 2 (2M), eq. 9 for the others.
     """
 
+    facts = ("2", "1/step", "ODE")
     order: int = 2
     variant: Literal["multistep", "singlestep"] = "multistep"
 

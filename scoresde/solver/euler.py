@@ -14,5 +14,6 @@ class Euler(TableauSolver):
     Source: Song et al. 2021, "Score-based generative modeling through SDEs", eq. 13; Euler 1768.
     """
 
+    facts = ("1", "1/step + 1", "ODE")
     a = ()
     b = (1.0,)

@@ -36,7 +36,7 @@ class Heun(StepSolver):
         before = sde.drift(x, t)
         guess = x.add(before, alpha=h)
         if sde.deterministic:
-            return x.add(before + sde.drift(guess, s), alpha=h / 2), state
+            return x.add(before, alpha=h / 2).add_(sde.drift(guess, s), alpha=h / 2), state
         dw = noise.brownian(t, s)
         kick = sde.noise(x, t, dw)
         after = sde.drift(guess + kick, s)

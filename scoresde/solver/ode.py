@@ -16,7 +16,7 @@ from scoresde.errors import Diverged, InputError, check, nearest, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
 from scoresde.solver.base import Solver, check_times
-from scoresde.solver.engine.rendezvous import Drift, solve_each
+from scoresde.solver.engine.rendezvous import Drift, report_each
 
 __all__ = ["ODE"]
 
@@ -34,7 +34,8 @@ class ODE(Solver):
     """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0.
 
     An adaptive method chooses its steps, for each sample its own; the grid says where to report, and a sample whose
-    steps vanish or whose drift is not finite is NaN there. A fixed one steps along the grid.
+    steps vanish or whose drift is not finite is NaN there; it carries no gradients. A fixed one steps along the grid,
+    and does.
 
     Args:
         method: one of torchdiffeq's: dopri5, dopri8, bosh3, fehlberg2, adaptive_heun (adaptive); euler, midpoint,
@@ -42,11 +43,13 @@ class ODE(Solver):
         rtol, atol: relative and absolute tolerance of adaptive methods, > 0.
 
     Raises:
-        InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
+        InputError: for an unknown method, a tolerance that is not positive, an SDE with noise, or an adaptive method
+            from a state that requires gradients.
 
     Source: Song et al. 2021, section 4.3; Dormand & Prince 1980 (dopri5).
     """
 
+    facts = ("–", "as needed", "adaptive")
     method: str = "dopri5"
     rtol: float = 1e-5
     atol: float = 1e-5
@@ -77,10 +80,9 @@ class ODE(Solver):
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Go along the grid, or solve once and report there; see `Solver.iterate`."""
-        self.check(sde)
-        check_times(sde, ts)
+        self.begin(sde, x, ts, noise)
         if self.adaptive:
-            yield from zip(ts, solve_each(sde, x, ts, partial(self._engine, ts)), strict=True)
+            yield from report_each(sde, x, ts, partial(self._engine, ts))
             return
         yield ts[0], x
         for t, s in pairwise(ts):

@@ -14,7 +14,7 @@ from scoresde.noise import Noise
 from scoresde.registry import nested
 from scoresde.reverse import Reverse
 from scoresde.sde.base import SDE, GaussianSDE, Process
-from scoresde.solver.base import Solver, check_times, predict
+from scoresde.solver.base import Solver, predict
 from scoresde.solver.coefficients.table import TableSolver, levels
 
 __all__ = ["Picard"]
@@ -47,6 +47,7 @@ class Picard(Solver):
     """
 
     needs = GaussianSDE
+    facts = ("1", "as needed", "parallel")
     base: TableSolver = nested("solver", "ddim")
     window: int = 32
     tolerance: float = 1e-3
@@ -77,10 +78,7 @@ class Picard(Solver):
 
     def iterate(self, sde: SDE, x: Tensor, ts: Tensor, noise: Noise | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Slide until the last sample is at the end; see `Solver.iterate`."""
-        self.check(sde)
-        check_times(sde, ts, self.denoises)
-        if noise is None:
-            noise = Noise(int(torch.randint(2**62, ())), tuple(x.shape), device=x.device, dtype=x.dtype)
+        noise = self.begin(sde, x, ts, noise)
         reverse = cast(Reverse, sde)
         process = cast(GaussianSDE, reverse.model.sde)
         rows = [row for (row,) in self.base.table(process, ts)]

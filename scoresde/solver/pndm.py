@@ -33,6 +33,7 @@ class PNDM(TableSolver):
 
     of = "eps"
     order = 2
+    facts = ("2", "1/step + 9", "ODE")
 
     def nfe(self, steps: int) -> int:
         """One a step, and three more in each of the first three."""

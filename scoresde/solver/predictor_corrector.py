@@ -29,6 +29,7 @@ class PredictorCorrector(StepSolver):
     """
 
     weak_order = 0
+    facts = ("–", "2/step + 1", "SDE")
     predictor: StepSolver = nested("solver", "reverse_diffusion")
     corrector: Corrector = nested("solver", "annealed_langevin")
 

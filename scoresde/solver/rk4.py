@@ -16,5 +16,6 @@ class RK4(TableauSolver):
     Source: Kutta 1901; Hairer, Nørsett & Wanner 1993, "Solving ordinary differential equations I", table II.1.2.
     """
 
+    facts = ("4", "4/step + 1", "ODE")
     a = (1 / 2, 0.0, 1 / 2, 0.0, 0.0, 1.0)
     b = (1 / 6, 1 / 3, 1 / 3, 1 / 6)

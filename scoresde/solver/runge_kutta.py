@@ -26,6 +26,7 @@ class RungeKutta(TableauSolver):
     Source: Kutta 1901; Hairer, Nørsett & Wanner 1993, "Solving ordinary differential equations I", section II.1.
     """
 
+    facts = ("3", "3/step + 1", "ODE")
     a: tuple[float, ...] = (1 / 2, -1.0, 2.0)
     b: tuple[float, ...] = (1 / 6, 2 / 3, 1 / 6)
 

@@ -36,6 +36,7 @@ class SASolver(TableSolver):
     and algorithm 1 (PEC mode).
     """
 
+    facts = ("4/2", "1/step", "ODE or SDE")
     predictor_order: int = 3
     corrector_order: int = 3
     eta: float = 1.0

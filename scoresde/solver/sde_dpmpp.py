@@ -36,6 +36,7 @@ class SDEDPMPP(TableSolver):
     and appendix (SDE-DPM-Solver++(2M)), for any η; 3M after k-diffusion, whose second difference counts half of this.
     """
 
+    facts = ("2", "1/step", "ODE or SDE")
     order: int = 2
     eta: float = 1.0
 

@@ -36,6 +36,7 @@ class SEEDS(TableSolver):
     """
 
     of = "eps"
+    facts = ("3/2", "3/step − 2", "ODE or SDE")
     order: int = 3
     eta: float = 1.0
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from scoresde.errors import Diverged, check, typed
 from scoresde.noise import Noise
 from scoresde.sde.base import SDE
-from scoresde.solver.base import Solver, check_times
-from scoresde.solver.engine.rendezvous import Drift, solve_each
+from scoresde.solver.base import Solver
+from scoresde.solver.engine.rendezvous import Drift, report_each
 
 __all__ = ["SolveIVP"]
 
@@ -19,14 +19,15 @@ __all__ = ["SolveIVP"]
 @dataclass(frozen=True)
 class SolveIVP(Solver):
     """dx/dt = a(x, t) of an SDE without noise, as a `Reverse` with η = 0, in float64; each sample is a
-    system of equations of its own. One whose steps vanish or whose drift is not finite is NaN.
+    system of equations of its own. One whose steps vanish or whose drift is not finite is NaN. It carries no gradients.
 
     Args:
         method: SciPy's: RK45, RK23, DOP853 (explicit), Radau, BDF, LSODA (stiff).
         rtol, atol: relative and absolute tolerance, > 0.
 
     Raises:
-        InputError: for an unknown method, a tolerance that is not positive, or an SDE with noise.
+        InputError: for an unknown method, a tolerance that is not positive, an SDE with noise, or a state that requires
+            gradients.
 
     Source: Song et al. 2021, section 4.3, whose code samples with RK45.
     """
@@ -49,9 +50,7 @@ class SolveIVP(Solver):
         """Solve once, then report; see `Solver.iterate`."""
         from scipy.integrate import solve_ivp
 
-        self.check(sde)
-        check_times(sde, ts)
-
+        self.begin(sde, x, ts, noise)
         ends = (ts[0].item(), ts[-1].item())
 
         def engine(drift: Drift, start: Tensor) -> Tensor:
@@ -64,4 +63,4 @@ class SolveIVP(Solver):
                 raise Diverged(found.message)
             return torch.from_numpy(found.y.T.copy()).reshape(-1, *start.shape)
 
-        yield from zip(ts, solve_each(sde, x, ts, engine), strict=True)
+        yield from report_each(sde, x, ts, engine)

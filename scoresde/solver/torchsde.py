@@ -37,6 +37,7 @@ class TorchSDE(TorchSDEStep):
     """
 
     strong_order = 1.0
+    facts = ("1", "1/step + 1", "ODE or SDE")
     method: Literal["milstein", "euler_heun", "heun", "midpoint"] = "milstein"
     eta: float = 1.0
 

@@ -38,7 +38,8 @@ def command(tmp_path, monkeypatch, capsys):
 
 
 def refused(result, *words, status=2):
-    code, _, err = result
+    code, out, err = result
+    assert out == ""  # a refusal comes before anything else
     lines = [line for line in err.splitlines() if line]
     assert code == status, err
     assert len(lines) == 1, err
@@ -121,7 +122,7 @@ def draw(command, checkpoint, tmp_path):
 def test_seeds_are_named(draw, tmp_path):
     x, out = draw("seeds=0-15", "steps=2", "batch=8", "solver=ddim")
     assert x.shape[0] == 16
-    assert "has label seed mod 10" in out
+    assert "sample i of a seed has label (seed + i) mod 10" in out
     assert "at a time" not in out  # nothing is padded
     assert not (tmp_path / "drawn" / "trajectory.gif").exists()
     for names, wanted in (
@@ -131,8 +132,11 @@ def test_seeds_are_named(draw, tmp_path):
     ):
         some, _ = draw(names, "steps=2", "batch=8", "solver=ddim")
         assert np.array_equal(some, x[wanted])
-    one, _ = draw("seed=9", "n=1", "label=9", "steps=2", "batch=8", "solver=ddim")
-    assert np.array_equal(one[0], x[9])
+    for seed in ("seed=9", "seeds=9"):  # its label too
+        one, _ = draw(seed, *["n=1"] * (seed == "seed=9"), "steps=2", "batch=8", "solver=ddim")
+        assert np.array_equal(one[0], x[9])
+    later, _ = draw("seed=9", "n=3", "steps=2", "batch=8", "solver=ddim")
+    assert np.array_equal(later[2], draw("seed=9", "n=3", "label=1", "steps=2", "batch=8", "solver=ddim")[0][2])
 
 
 @pytest.mark.parametrize(
@@ -192,22 +196,30 @@ def test_a_compiled_network_draws_the_same(draw, monkeypatch):
     """By a compiler that takes no time; test_compiling_for_real takes the real one."""
     import torch
 
-    compiled = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: compiled(self, backend="aot_eager", **keys))
+    graphs = []
+
+    def quickly(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, **keys: compiled(run, backend=quickly, fullgraph=True, **keys))
     x, out = draw("n=5", "steps=2", "batch=4", "seed=2", "compile=true")
     assert "compiled       in " in out
     assert "NFE            2 network evaluations a sample" in out
+    assert len(graphs) == 1, "one graph, whatever the time: scales of input and output, and the network"
     np.testing.assert_allclose(x, draw("n=5", "steps=2", "batch=4", "seed=2")[0], atol=1e-5)
 
 
 def test_a_network_that_does_not_compile_is_refused(command, checkpoint, monkeypatch):
     import torch
 
-    def fails(*_):
+    def fails(*_, **__):
         raise RuntimeError("there is no g++\nsomewhere deep")
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **keys: self.register_forward_pre_hook(fails))
-    refused(command("sample", checkpoint, "device=cpu", "compile=true"), "(there is no g++)", "compile=false")
+    monkeypatch.setattr(torch, "compile", lambda run, **keys: fails)
+    status, _, err = command("sample", checkpoint, "device=cpu", "compile=true")  # which takes time: it is said before
+    refused((status, "", err), "(there is no g++)", "compile=false")
 
 
 @pytest.mark.slow
@@ -234,7 +246,7 @@ def test_points_and_labels(command, tmp_path):
     assert command("sample", labelled, "label=3", "steps=2", "hydra.run.dir=three")[0] == 0
     status, out, _ = command("sample", labelled, "steps=2", "n=20", "hydra.run.dir=all")
     assert status == 0
-    assert "sample i has label i mod 10" in out
+    assert "sample i of a seed has label (seed + i) mod 10" in out
     refused(command("sample", labelled, "label=10"), "label = 10", "0 to 9")
 
 
@@ -347,7 +359,7 @@ def test_a_diverging_run_says_where(command):
     result = command(
         "train", *SMALL[:-1], "lr=1e30", "warmup=0", "hydra.run.dir=run", "sde=ve", "clip=1e30", "steps=50"
     )
-    refused((*result[:2], result[2].splitlines()[-1]), "stopped at step", "try a lower lr", status=1)
+    refused((result[0], "", result[2].splitlines()[-1]), "stopped at step", "try a lower lr", status=1)
 
 
 def test_debug_shows_the_traceback(command, monkeypatch):
@@ -366,52 +378,97 @@ def test_help_names_every_group_option_and_key(command):
         assert status == 0
         for group in groups:
             for option in registry.names(group):
-                (line,) = (
-                    text
-                    for text in out.splitlines()
-                    if text.split()[:1] == [option] and registry.summary(group, option) in text
-                )
-                assert len(line) > len(option) + 10
+                assert len([line for line in out.splitlines() if line.split()[:1] == [option]]) >= 1
+                assert " ".join(registry.summary(group, option).split()) in " ".join(out.split())
     assert "loss/weighting" in command("train", "--help")[1]
     assert "digits" in command("train", "--help")[1]
     assert "solver/predictor" in command("sample", "--help")[1]
 
 
+@pytest.mark.parametrize("name", ["train", "sample", "evaluate", "calibrate"])
+def test_help_fits_a_terminal(command, name):
+    _, out, _ = command(name, "--help")
+    assert max(map(len, out.splitlines())) <= 110
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
+
+
 def test_help_says_of_each_solver_what_is_so(command):
-    """Order, NFE and noise, read without importing it, are those of the solver."""
+    """Order, NFE and kind, read without importing it, are those of the solver."""
     from scoresde import registry
     from scoresde.sampling import evaluations, times
 
     process, grid = registry.build("sde", "vp"), registry.build("grid", "log_snr")
     _, out, _ = command("sample", "--help")
-    lines = out.partition("\nsolver/")[0].splitlines()
-    for name in registry.names("solver"):
+    kinds = {
+        "deterministic": "ODE",
+        "deterministic or stochastic": "ODE or SDE",
+        "stochastic": "SDE",
+        "adaptive": "adaptive",
+        "parallel in time": "parallel",
+    }
+    said, kind = {}, None
+    for line in out.partition("\nsolver/")[0].splitlines():
+        if line.startswith("  ") and line[2] != " ":
+            kind = kinds.get(re.split("[,:]", line.strip())[0])
+        elif line[:4].isspace() and line[4:5].strip():
+            said[line.split()[0]] = (line[24:30].strip(), line[30:42].strip(), kind)
+    assert set(said) == set(registry.names("solver"))
+    for name, (order, nfe, kind) in said.items():
         solver = registry.build("solver", name)
-        (line,) = (line for line in lines if line.split()[:1] == [name])
-        order, nfe, kind = line[24:66].strip().split(" · ")
         weak, strong = solver.weak_order, solver.order
-        expected = "ODE" if weak is None else "SDE" if strong is None else "ODE or SDE"
-        assert kind == expected, line
-        orders = {str(p) for p in (strong, weak) if p} or {"–"}
-        said = order.removeprefix("order ").split("/")
-        assert said == ["adaptive"] if solver.adaptive else set(said) == orders, line
         declared = evaluations(solver, times(process, solver, 20, grid))
+        orders = [] if solver.adaptive else dict.fromkeys(str(p) for p in (strong, weak) if p)
+        assert order == ("/".join(orders) or "–"), name
         if declared is None:
-            assert nfe == "NFE as needed"
+            assert nfe == "as needed"
+            assert kind == ("adaptive" if solver.adaptive else "parallel")
         else:
-            each, rest = re.fullmatch(r"(\d+) NFE/step(?: ([+−] \d+))?", nfe).groups()
+            each, rest = re.fullmatch(r"(\d+)/step(?: ([+−] \d+))?", nfe).groups()
             more = int((rest or "0").replace("−", "-").replace(" ", ""))
-            assert declared == 20 * int(each) + more, line
+            assert declared == 20 * int(each) + more, name
+            assert kind == ("ODE" if weak is None else "SDE" if strong is None else "ODE or SDE"), name
 
 
-def test_help_names_the_predictors_that_there_are(command):
+@pytest.mark.parametrize("field", ["base", "predictor", "corrector"])
+def test_what_is_offered_within_a_solver_is_taken(command, own, field):
+    """By --help, by the list in an error, and by the command line: the same, and no more than is not refused."""
     from scoresde import registry
-    from scoresde.solver.base import StepSolver
+    from scoresde.errors import InputError
 
+    holder = "picard" if field == "base" else "predictor_corrector"
+    fit = []
+    for name in registry.names("solver"):
+        try:
+            registry.build("solver", {"name": holder, field: name})
+        except InputError:
+            continue
+        fit += [name] if name != holder else []
     _, out, _ = command("sample", "--help")
-    named = out.partition("solver/predictor [")[2].splitlines()[1].strip().split(", ")
-    fit = [n for n in registry.names("solver") if issubclass(registry.component("solver", n), StepSolver)]
-    assert named == [n for n in fit if n != "predictor_corrector"]
+    assert out.partition(f"solver/{field} [")[2].partition("\n")[2].partition("\n\n")[0].split() == (
+        ", ".join(fit).split()
+    )
+    _, _, err = command("sample", own, f"solver={holder}", f"solver/{field}=zzz")
+    assert err.strip().strip(")").endswith(f"there are: {', '.join(fit)}")
+
+
+def test_help_leaves_open_what_a_user_s_solver_computes(command, tmp_path, monkeypatch):
+    """The source says nothing of the numbers: none are shown."""
+    from scoresde import registry
+
+    (tmp_path / "theirs" / "solver").mkdir(parents=True)
+    (tmp_path / "theirs" / "__init__.py").touch()
+    for name, order in (("plain", "order = 7"), ("hidden", "order = property(lambda self: 3)")):
+        (tmp_path / "theirs" / "solver" / f"{name}.py").write_text(
+            f'"""A solver of ours."""\nfrom scoresde.solver.base import StepSolver\n__all__ = ["Ours"]\n'
+            f"class Ours(StepSolver):\n    {order}\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_packages", ["scoresde", "theirs"])
+    _, out, _ = command("sample", "--help")
+    registry._folder.cache_clear()
+    (others,) = re.findall(r"\n  others\n((?:    .*\n)+)", out)
+    assert others.split() == ["hidden", "A", "solver", "of", "ours."]
+    assert re.search(r"\n    plain +7 +1/step \+ 1 +A solver of ours\.", out.partition("  others")[0])
 
 
 def test_help_does_not_wait_for_torch():
@@ -483,9 +540,7 @@ def test_calibrate_and_sample(command, own, tmp_path):
     assert kept["solver"] == {"name": "calibrated", "file": "own/model.calibrated-4.safetensors"}
 
     refused(command("sample", own, *calibrated, "steps=5"), "for steps = 5, there are those for steps = 4: make it")
-    status, out, err = command("sample", own, *calibrated, "denoise=false")
-    assert status == 2
-    assert "leave steps, grid and denoise out" in err
+    refused(command("sample", own, *calibrated, "denoise=false"), "leave steps, grid and denoise out")
     status, out, err = command("calibrate", own, "steps=3", "label=2", *FEW)
     assert status == 0, err
     assert "path i" not in out

@@ -1,6 +1,7 @@
 """What is wrong is refused in one sentence, in Python too; what is not finite does not hang."""
 
 import dataclasses
+from itertools import islice
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from scoresde.reverse import Reverse
 from scoresde.score import ScoreModel
 from scoresde.sde.base import GaussianSDE
 
-from .exact import RUNNING
+from .exact import RUNNING, Counted
 
 F64 = torch.float64
 FIELDS = [
@@ -67,6 +68,43 @@ def test_sampling_says_what_it_wants(arguments, says):
     with pytest.raises(InputError) as caught:
         sample(**({"model": MIXTURE, "n": 2} | arguments))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("solver", RUNNING)
+def test_times_in_a_list_are_refused(solver):
+    method = build("solver", solver)
+    with pytest.raises(InputError, match=r"times = \[1\.0, 0\.5\], but they must be a tensor"):
+        method.solve(Reverse(MIXTURE, eta=method.eta), torch.zeros(3, 2), [1.0, 0.5])
+
+
+@pytest.mark.parametrize("solver", RUNNING)
+@pytest.mark.parametrize(
+    ("x", "got"),
+    [
+        (torch.zeros(0, 2), r"shape \(0, 2\), float32"),
+        (torch.tensor(1.0), r"shape \(\), float32"),
+        (torch.zeros(3, 2, dtype=torch.int64), r"shape \(3, 2\), int64"),
+        ([[0.0, 0.0]], r"\[\[0\.0, 0\.0\]\]"),
+    ],
+    ids=["empty", "scalar", "whole", "list"],
+)
+def test_a_state_that_is_no_batch_is_refused(solver, x, got):
+    method = build("solver", solver)
+    with pytest.raises(InputError, match=rf"^x = {got}, but it must be a tensor of real numbers, \(B, \.\.\.\)"):
+        method.solve(Reverse(MIXTURE, eta=method.eta), x, torch.tensor([1.0, 0.5], dtype=F64))
+
+
+@pytest.mark.parametrize("solver", RUNNING)
+def test_what_a_run_starts_with_costs_nothing(solver):
+    """All refusals come with the first pair, before the network is asked."""
+    method, counted = build("solver", solver), Counted(MIXTURE)
+    x = torch.zeros(3, 2)
+    (t, y), *_ = islice(
+        method.iterate(Reverse(counted, eta=method.eta), x, torch.tensor([1.0, 0.5, 0.1], dtype=F64)), 1
+    )
+    assert t == 1.0
+    assert y is x
+    assert counted.calls == 0
 
 
 def test_a_mixture_says_what_it_wants():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scoresde.analytic import GaussianMixture
+from scoresde.errors import InputError
 from scoresde.reverse import Reverse
 from scoresde.sde.vp import VP
 from scoresde.solver.engine import rendezvous
@@ -167,8 +168,7 @@ def test_an_abandoned_run_leaves_nothing():
 def test_the_gradient_mode_of_the_caller_changes_nothing(solver, mode):
     right = path(solver, states())
     with mode():
-        x = states().requires_grad_(mode is torch.enable_grad)
-        found = path(solver, x)
+        found = path(solver, states())
         assert torch.is_grad_enabled() == (mode is torch.enable_grad)
     assert torch.equal(found, right)
     assert not found.requires_grad
@@ -199,3 +199,13 @@ def test_a_solution_that_ends_early_is_not_a_number(solver):
     assert found[1].isnan().all()
     exact = 1 / (1 / x[[0, 2]] - 0.95)
     torch.testing.assert_close(found[[0, 2]], exact, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", [ODE(), SolveIVP()], ids=lambda s: type(s).__name__)
+def test_gradients_that_would_be_lost_are_refused(solver):
+    x = states().requires_grad_()
+    with pytest.raises(InputError, match=r"^an engine with steps of its own carries no gradients, .*x\.detach\(\)"):
+        path(solver, x)
+    with torch.no_grad():
+        assert torch.equal(path(solver, x), path(solver, states()))
+    assert path(ODE("rk4"), x).requires_grad

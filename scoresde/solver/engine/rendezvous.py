@@ -1,6 +1,6 @@
 """Outside engines that know one sample: an engine for each, whose drift calls meet in one batched network call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoresde.errors import Diverged
+from scoresde.errors import Diverged, InputError
 from scoresde.sde.base import SDE
 
-__all__ = ["Drift", "solve_each"]
+__all__ = ["Drift", "report_each", "solve_each"]
 
 Drift = Callable[[Tensor, float], Tensor]
 """a(x, t) of one sample, shape (1, ...), on the CPU. Raises `Diverged` where state or drift is not finite."""
@@ -21,6 +21,23 @@ _AT_ONCE = 256  # engines; of a larger batch the others wait until one is done
 
 class _Abandoned(BaseException):
     """Ends an engine whose caller has gone."""
+
+
+def report_each(
+    sde: SDE, x: Tensor, ts: Tensor, engine: Callable[[Drift, Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `Solver.iterate` yields, from `solve_each` once the start is reported.
+
+    Raises:
+        InputError: for a state whose gradients would be lost.
+    """
+    if x.requires_grad and torch.is_grad_enabled():
+        raise InputError(
+            "an engine with steps of its own carries no gradients, and x requires them: give x.detach(), or take a "
+            "solver that steps along the grid"
+        )
+    yield ts[0], x
+    yield from zip(ts[1:], solve_each(sde, x, ts, engine)[1:], strict=True)
 
 
 @torch.no_grad()

@@ -166,7 +166,8 @@ def calibrate(
     for choice in sorted(choices):
         path = levels(process, fine[list(choice)])
         weights, x = _fit(reverse, normal, path, [accurate[i] for i in choice], fits, choosing)
-        score = Spread.of((x - end)[choosing]).score
+        # on all but the measuring paths: the worst of the choosing ones alone are too few to rule
+        score = Spread.of((x - end)[: measuring.start]).score
         if math.isfinite(score) and (best is None or score < best[0]):
             fitted = Calibration(describe(process), model.shape, fine[list(choice)], normal, weights)
             best = score, fitted, x

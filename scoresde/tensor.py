@@ -38,17 +38,20 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
 
 
-def time_like(t: Tensor, x: Tensor) -> Tensor:
+def time_like(t: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """One time per sample on x's device, shape (B,), without waiting for the device.
 
     Args:
         t: shape () or (B,); a scalar is best left on the CPU, where reading it costs no synchronisation.
         x: data, shape (B, ...).
+        dtype: of the result; x's precision, float32 at the least, where None.
 
     Raises:
         InputError: when (B,) times meet a batch of another length.
     """
+    dtype = dtype or torch.promote_types(x.dtype, torch.float32)
     if t.ndim == 0 and t.device.type == "cpu":  # added, not copied: a sum with such a scalar waits for nothing
-        return torch.zeros(x.shape[0], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32)) + t
-    each = t if t.ndim == 0 else expand(t, x).flatten()
-    return each.expand(x.shape[0]).to(x.device, torch.promote_types(x.dtype, torch.float32))
+        return torch.zeros(x.shape[0], device=x.device, dtype=dtype) + t
+    if t.ndim > 0:
+        expand(t, x)  # refuses another length
+    return t.expand(x.shape[0]).to(x.device, dtype)

@@ -129,3 +129,28 @@ def test_the_average_follows_its_formula():
         expected = d * expected + (1 - d) * weights(m).double()
     assert torch.allclose(weights(average.model).double(), expected, rtol=1e-6)
     assert not average.model.training
+
+
+def test_an_optimizer_step_is_adam_s(tmp_path):
+    """The first two steps against the paper's formulas: the optimizer runs in one fused pass."""
+    how = replace(HOW, steps=2, warmup=0, clip=1e30)
+    m = model(dropout=0.0)
+    slopes: list[torch.Tensor] = []
+    for weight in m.parameters():
+        weight.register_post_accumulate_grad_hook(lambda w: slopes.append(w.grad.double().clone()))
+    names = [name for name, _ in m.named_parameters()]
+    want = {name: weight.detach().double().clone() for name, weight in m.named_parameters()}
+    order: list[str] = []
+    by_tensor = {id(weight): name for name, weight in m.named_parameters()}
+    for weight in m.parameters():
+        weight.register_post_accumulate_grad_hook(lambda w: order.append(by_tensor[id(w)]))
+    for _ in fit(m, DATA, build("loss", "dsm"), how, tmp_path):
+        pass
+    first, second = ({name: slopes[i] for i, name in enumerate(order) if (i < len(names)) == early} for early in (1, 0))
+    for name, weight in m.named_parameters():
+        mean = square = torch.zeros_like(want[name])
+        for k, slope in enumerate((first[name], second[name]), start=1):
+            mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+            scaled = (square / (1 - 0.999**k)).sqrt() + 1e-8
+            want[name] = want[name] - how.lr * mean / (1 - 0.9**k) / scaled
+        torch.testing.assert_close(weight.detach().double(), want[name], rtol=1e-5, atol=1e-7)

@@ -16,6 +16,8 @@ class EDM(Parameterization):
 
     Args:
         sigma_data: the data's standard deviation, > 0.
+        factor: what the network is told of the noise level, over ¼ log σ, > 0. Our sinusoidal features multiply it by
+            250 and our Fourier features by 4; EDM's read ¼ log σ itself, so that they have factor = 1/250 and 1/4.
 
     Raises:
         InputError: for a value out of range.
@@ -24,13 +26,16 @@ class EDM(Parameterization):
     """
 
     sigma_data: float = 0.5
+    factor: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a deviation that is not one."""
+        """Refuse what is not a positive number."""
         typed(self)
         check(self, "sigma_data", 0 < self.sigma_data < float("inf"), "a number > 0")
+        check(self, "factor", 0 < self.factor < float("inf"), "a number > 0")
 
     def scales(self, t: Tensor, alpha: Tensor, std: Tensor) -> Scales:
-        """(1, α σ_d²·inp, s σ_d, ·)·inp with inp = 1/√(s² + α² σ_d²), and ¼ log σ."""
+        """(1, α σ_d²·inp, s σ_d, ·)·inp with inp = 1/√(s² + α² σ_d²), and factor · ¼ log σ."""
         inp = (std**2 + (alpha * self.sigma_data) ** 2).rsqrt()
-        return Scales(inp, alpha * (self.sigma_data * inp) ** 2, std * self.sigma_data * inp, c_noise(alpha, std))
+        noise = self.factor * c_noise(alpha, std)
+        return Scales(inp, alpha * (self.sigma_data * inp) ** 2, std * self.sigma_data * inp, noise)

@@ -24,6 +24,8 @@ F64 = torch.float64
 
 PROCESSES = [registry.build("sde", name) for name in registry.names("sde")]
 GAUSSIAN = [sde for sde in PROCESSES if isinstance(sde, GaussianSDE)]
+# an order is of smooth flows: a chain's β jumps from step to step
+SMOOTH = [sde for sde in GAUSSIAN if not hasattr(sde, "steps")]
 OTHER = [sde for sde in PROCESSES if not isinstance(sde, GaussianSDE)]
 
 # three problems in one: independent coordinates narrower than, as wide as and wider than the noise in mid-interval

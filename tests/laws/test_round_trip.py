@@ -26,7 +26,8 @@ PAPERS = ("sde", "solver", "param", "grid", "loss")
 def build(group, name, **fields):
     """A component, on no device: networks of full size cost nothing."""
     needs = {f.name for f in dataclasses.fields(registry.component(group, name)) if registry._required(f)}
-    supplied = {"shape": (3, 32, 32), "classes": 10, "range": (-1.0, 1.0)}
+    shape = (3, 32) if name == "unet1d" else (3, 32, 32)
+    supplied = {"shape": shape, "classes": 0 if name == "ncsnv2" else 10, "range": (-1.0, 1.0)}
     with torch.device("meta"):
         return registry.build(group, {"name": name, **fields}, **{k: v for k, v in supplied.items() if k in needs})
 

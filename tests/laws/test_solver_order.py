@@ -16,8 +16,8 @@ from scoresde.solver.base import StepSolver
 
 from .exact import (
     F64,
-    GAUSSIAN,
     MEAN,
+    SMOOTH,
     VARIANCE,
     Case,
     Counted,
@@ -35,7 +35,7 @@ from .exact import (
 
 STEPS = [16, 32, 64, 128]  # of a first-order method; 2, 2, 8, 8 times as many for those of order 2, 3, 4, 5
 REACH = 1.5
-SDES = pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+SDES = pytest.mark.parametrize("sde", SMOOTH, ids=label)
 
 # For α = 1, s = t the flow of a Gaussian is x ∝ √(v + t²), f = x′/x, and the midpoint rule's term of second order,
 # f″/24 + f f′/4 + f³/6, is zero for every v: there, and for straight lines, it gains an order.
@@ -118,7 +118,7 @@ def test_order_is_the_declared_one(solver, sde):
     assert measured(solver.solver, sde) == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE", "SubVP", "EDM")], ids=label)
+@pytest.mark.parametrize("sde", [s for s in SMOOTH if label(s) in ("VP", "VE", "SubVP", "EDM")], ids=label)
 @pytest.mark.parametrize("solver", FIXED, ids=str)
 def test_order_is_the_declared_one_between_two_modes(solver, sde):
     assert measured(solver.solver, sde, distance_of_modes, fine=False) == pytest.approx(solver.solver.order, abs=0.15)
@@ -169,7 +169,7 @@ def test_adaptive_solvers_report_where_the_grid_asks(solver):
 
 
 @pytest.mark.parametrize("solver", ADAPTIVE, ids=str)
-@pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+@pytest.mark.parametrize("sde", SMOOTH, ids=label)
 def test_adaptive_solvers_stay_within_the_clock(solver, sde):
     """Below t_min a variance may be negative."""
     seen = []
@@ -217,7 +217,7 @@ ONTO = [
 ]
 
 
-@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "EDM")], ids=label)
+@pytest.mark.parametrize("sde", [s for s in SMOOTH if label(s) in ("VP", "EDM")], ids=label)
 @pytest.mark.parametrize("solver", ONTO, ids=str)
 def test_the_last_step_onto_the_data_keeps_the_order(solver, sde):
     """From σ̂ = 4 in equal steps of log(σ̂ + ½), the first ones graded, the last to σ̂ = 0."""
@@ -261,7 +261,7 @@ class Midpoint(StepSolver):
         return x + sde.drift(middle, t if self.forget else (t + s) / 2) * (s - t), state
 
 
-@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE")], ids=label)
+@pytest.mark.parametrize("sde", [s for s in SMOOTH if label(s) in ("VP", "VE")], ids=label)
 def test_a_planted_fault_shows_in_the_order(sde):
     assert measured(Midpoint(), sde) == pytest.approx(2, abs=0.15)
     for wrong in (Case("stale", StaleHeun()), Case("forgetful", Midpoint(forget=True))):

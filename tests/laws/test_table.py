@@ -18,9 +18,9 @@ from scoresde.reverse import Reverse
 from scoresde.score import ScoreModel
 from scoresde.solver.coefficients.table import TableSolver
 
-from .exact import F64, GAUSSIAN, at_eta, label, slope, solvers, stretch
+from .exact import F64, SMOOTH, at_eta, label, slope, solvers, stretch
 
-SDES = pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+SDES = pytest.mark.parametrize("sde", SMOOTH, ids=label)
 TABLES = at_eta(solvers(lambda s: isinstance(s, TableSolver)), (0.0,))
 TABLES = [c for c in TABLES if c.solver.eta == 0 and not c.name.startswith("exponential_abm")]  # that weighs an excess
 WARM = 6  # steps after which every method has the predictions that it wants
@@ -118,7 +118,7 @@ def test_a_constant_prediction_is_integrated_exactly_on_any_grid(solver, sde, ze
     assert ends[-1] == pytest.approx(float(right), abs=1e-12, rel=1e-12)
 
 
-@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "EDM")], ids=label)
+@pytest.mark.parametrize("sde", [s for s in SMOOTH if label(s) in ("VP", "EDM")], ids=label)
 @pytest.mark.parametrize("solver", TABLES, ids=str)
 def test_the_quadrature_is_of_the_declared_order(solver, sde):
     """Past the first steps, which are put right, without the small steps by which other laws make them harmless."""

@@ -15,8 +15,8 @@ from scoresde.solver.euler_maruyama import EulerMaruyama
 
 from .exact import (
     F64,
-    GAUSSIAN,
     MEAN,
+    SMOOTH,
     VARIANCE,
     Given,
     Recorded,
@@ -32,7 +32,7 @@ from .exact import (
 )
 
 STEPS = [24, 48, 96]
-SDES = pytest.mark.parametrize("sde", GAUSSIAN, ids=label)
+SDES = pytest.mark.parametrize("sde", SMOOTH, ids=label)
 PROBED = at_eta(solvers(lambda s: s.weak_order), (0.5, 1.0))
 
 
@@ -115,7 +115,7 @@ class _Scaled:
 
 
 @pytest.mark.parametrize("wrong", [Louder(), HalfScore(), TwiceTheSame()], ids=label)
-@pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE")], ids=label)
+@pytest.mark.parametrize("sde", [s for s in SMOOTH if label(s) in ("VP", "VE")], ids=label)
 def test_a_planted_fault_shows(wrong, sde):
     assert measured(EulerMaruyama(), sde) == pytest.approx(1, abs=0.2)
     assert measured(wrong, sde) < 0.8

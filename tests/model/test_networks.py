@@ -9,12 +9,20 @@ import torch
 
 from scoresde.errors import InputError
 from scoresde.model import Network
+from scoresde.model.adm import ADM
+from scoresde.model.ddpm import DDPM
 from scoresde.model.ddpmpp import DDPMpp
+from scoresde.model.dit import DiT
+from scoresde.model.edm2 import EDM2
 from scoresde.model.layers.embedding import Fourier, Positional
 from scoresde.model.mlp import MLP
 from scoresde.model.ncsnpp import NCSNpp
+from scoresde.model.unet1d import UNet1d
+from scoresde.model.unet2d import UNet2D
 
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,)}
+SMALL_2D = {"channels": (8, 16), "blocks": 1, "attention_down": (False, True), "attention_up": (False, True)}
+SMALL_2D |= {"groups": 4, "middle_groups": 4}
 
 
 def awake(net: Network) -> Network:
@@ -37,6 +45,12 @@ NETWORKS = {
     "mlp-sequence": lambda classes=0: MLP((5, 3), classes, width=16, depth=2, dropout=0.1),
     "ncsnpp": lambda classes=0: NCSNpp((1, 8, 8), classes, **SMALL),
     "ddpmpp": lambda classes=0: DDPMpp((3, 8, 4), classes, **SMALL),
+    "dit": lambda classes=0: DiT((3, 8, 4), classes, width=16, depth=2, heads=2),
+    "unet1d": lambda classes=0: UNet1d((2, 8), classes, **SMALL),
+    "unet2d": lambda classes=0: UNet2D((3, 8, 4), classes, **SMALL_2D),
+    "adm": lambda classes=0: ADM((3, 8, 4), classes, **SMALL | {"channels": 32, "head_channels": 16}),
+    "edm2": lambda classes=0: EDM2((3, 8, 4), classes, **SMALL | {"channels": 32, "head_channels": 16}),
+    "ddpm": lambda classes=0: DDPM((3, 8, 4), classes, **SMALL | {"channels": 32}),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scoresde import registry
+from scoresde.errors import InputError
 
 F64 = torch.float64
 
@@ -99,3 +100,44 @@ def test_the_double_well_has_two_modes_and_more_noise_between():
     assert density[0] - density[1] == pytest.approx(well.barrier)
     noise = well.diffusion(x, at(1.0)).flatten()
     assert noise[1] > noise[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "start", "end"),
+    [({}, 0.0001, 0.02), ({"schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}, 0.00085, 0.012)],
+)
+def test_ddpm_is_the_chain_at_each_of_its_ends(fields, start, end):
+    ddpm = registry.build("sde", {"name": "ddpm", **fields})
+    root = fields.get("schedule") == "scaled_linear"
+    betas = (
+        torch.linspace(start**0.5, end**0.5, 1000, dtype=F64) ** 2
+        if root
+        else torch.linspace(start, end, 1000, dtype=F64)
+    )
+    left = (1 - betas).cumprod(0)
+    t = torch.arange(1, 1001, dtype=F64) / 1000
+    torch.testing.assert_close(ddpm.alpha(t) ** 2, left, rtol=1e-12, atol=0)
+    torch.testing.assert_close(ddpm.var(t), 1 - left, rtol=1e-10, atol=0)
+    assert ddpm.diffusion_squared(at(0.9999)).item() == pytest.approx(-1000 * math.log1p(-end))
+
+
+def test_ddpm_with_squared_cosines_is_nichols():
+    """β_i = min(1 − ᾱ((i+1)/N)/ᾱ(i/N), 0.999), so that ᾱ is a squared cosine but for the last steps."""
+    ddpm = registry.build("sde", {"name": "ddpm", "schedule": "squaredcos", "steps": 4000, "t_min": 1 / 4000})
+    t = torch.arange(1, 3990, dtype=F64) / 4000
+    right = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(ddpm.alpha(t) ** 2, right, rtol=1e-9, atol=0)
+    assert 1 - (ddpm.alpha(at(1.0)) / ddpm.alpha(at(1 - 1 / 4000))).item() ** 2 == pytest.approx(0.999)
+
+
+def test_ddpm_in_many_steps_is_vp():
+    """The paper's limit: β_i = β(i/N)/N."""
+    vp = registry.build("sde", "vp")
+    fine = registry.build("sde", {"name": "ddpm", "beta_start": 1e-6, "beta_end": 2e-4, "steps": 100_000})
+    t = torch.linspace(0.01, 1, 20, dtype=F64)
+    torch.testing.assert_close(fine.log_snr(t), vp.log_snr(t), rtol=0, atol=2e-3)
+
+
+def test_ddpm_refuses_a_last_step_that_leaves_nothing():
+    with pytest.raises(InputError, match=r"DDPM\.beta_end = 1.0, but it must be in \[beta_start, 1\)"):
+        registry.build("sde", {"name": "ddpm", "beta_start": 0.005, "beta_end": 1.0, "steps": 20})

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scoresde.model.layers.attention import Attention
-from scoresde.model.layers.primitive import conv, linear, norm
+from scoresde.model.layers.cross_attention import CrossAttention
+from scoresde.model.layers.primitive import Dropout, conv, linear, norm
 from scoresde.model.layers.resample import Downsample, Upsample
 
 __all__ = ["ResidualBlock"]
@@ -23,7 +24,8 @@ class ResidualBlock(nn.Module):
         gain: what the sum is multiplied by: 1, or 1/√2 to keep its variance.
         shortcut: scale of the shortcut's first weights: 1 in BigGAN's block, 0.1 in DDPM's.
         resample: the resampling; None for none.
-        attention: whether attention over the pixels follows.
+        attention: whether attention over the pixels follows, and over the tokens.
+        tokens: the width of a token, 0 for none.
 
     Source: Song et al. 2021, appendix H.2 and official code, `ResnetBlockBigGANpp`, `ResnetBlockDDPMpp`.
     """
@@ -39,23 +41,30 @@ class ResidualBlock(nn.Module):
         shortcut: float = 1.0,
         resample: Downsample | Upsample | None = None,
         attention: bool = False,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
         self.gain, self.resample = gain, resample
         self.norm1, self.conv1 = norm(inputs), conv(inputs, outputs)
         self.embed = linear(embedding, outputs)
         self.norm2, self.conv2 = norm(outputs), conv(outputs, outputs, scale=0.0)
-        # a dropout of 0 would still draw its mask
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout)
         same = inputs == outputs and resample is None
         self.shortcut = nn.Identity() if same else conv(inputs, outputs, 1, scale=shortcut)
         self.attention = Attention(outputs, gain) if attention else nn.Identity()
+        self.cross = CrossAttention(outputs, tokens) if attention and tokens else None
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """The block of an image (B, inputs, H, W) and an embedding (B, embedding), shape (B, outputs, H', W')."""
+    def forward(self, x: Tensor, emb: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """The block of an image (B, inputs, H, W), an embedding (B, embedding) and tokens (B, L, tokens) or None.
+
+        Returns:
+            Shape (B, outputs, H', W').
+        """
         h = F.silu(self.norm1(x))
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
-        h = self.conv1(h) + self.embed(emb)[:, :, None, None]
+        # in place: a convolution's output is nobody's input but ours, and backward does not ask for it
+        h = self.conv1(h).add_(self.embed(emb)[:, :, None, None])
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.attention((self.shortcut(x) + h) * self.gain)
+        h = self.attention(h.add_(self.shortcut(x)).mul_(self.gain))
+        return h if self.cross is None else self.cross(h, tokens)

@@ -41,6 +41,9 @@ class UNet(Network):
         progressive_combine: whether an input skip is summed or concatenated.
         time: features of the noise level.
         fourier_scale: standard deviation of the Fourier features' frequencies.
+        decoder_attention: whether, on the way up, attention follows the last block of a resolution or every one.
+        group_size: the fewest channels that a group of group norm has; there are 32 groups at the most.
+        centered: whether the data lie around 0, and are read as they are; if not, in [0, 1], they are read as 2x − 1.
 
     Raises:
         InputError: for a field out of range, and for a shape that is not (C, H, W) or cannot be halved often enough.
@@ -63,6 +66,9 @@ class UNet(Network):
     progressive_combine: Literal["sum", "cat"] = "sum"
     time: Literal["positional", "fourier"] = "positional"
     fourier_scale: float = 16.0
+    decoder_attention: Literal["last", "every"] = "last"
+    group_size: int = 4
+    centered: bool = True
 
     def __post_init__(self) -> None:
         """Check the fields and build the layers."""
@@ -73,11 +79,18 @@ class UNet(Network):
         gain = math.sqrt(0.5) if self.skip_rescale else 1.0
         taps = self.fir_kernel if self.fir else None
         shortcut = 1.0 if self.block == "biggan" else 0.1
-        block = partial(ResidualBlock, embedding=4 * self.channels, dropout=self.dropout, gain=gain, shortcut=shortcut)
+        block = partial(
+            ResidualBlock,
+            embedding=4 * self.channels,
+            dropout=self.dropout,
+            gain=gain,
+            shortcut=shortcut,
+            tokens=self.tokens,
+        )
 
         fourier = self.time == "fourier"
         features = Fourier(2 * self.channels, self.fourier_scale) if fourier else Positional(self.channels)
-        self.condition = Condition(features, 4 * self.channels, self.classes)
+        self.condition = Condition(features, 4 * self.channels, self.classes, self.embedding)
 
         self.stem = conv(image, self.channels)
         width, skips, beside = self.channels, [self.channels], image
@@ -111,8 +124,8 @@ class UNet(Network):
         for i, multiplier in reversed(list(enumerate(self.multipliers))):
             up = _Up()
             for j in range(self.blocks + 1):
-                # on the way up, attention comes once a level
-                attention = height >> i in self.attention and j == self.blocks
+                attends = j == self.blocks or self.decoder_attention == "every"
+                attention = height >> i in self.attention and attends
                 inputs, width = width + skips.pop(), multiplier * self.channels
                 up.blocks.append(block(inputs, width, attention=attention))
             if self.progressive_output == "skip":
@@ -132,19 +145,32 @@ class UNet(Network):
                     )
             self.decoder.append(up)
         self.head = None if self.progressive_output == "skip" else head(width, image)
+        for layer in self.modules():
+            if isinstance(layer, nn.GroupNorm):
+                layer.num_groups = groups(layer.num_channels, self.group_size)
 
-    def forward(self, x: Tensor, noise: Tensor, *, label: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        *,
+        label: Tensor | None = None,
+        embedding: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> Tensor:
         """As `Network`."""
-        self.check_input(x, noise, label)
-        emb = self.condition(noise, label)
+        self.check_input(x, noise, label, embedding, tokens)
+        emb = self.condition(noise, label, embedding)
+        if not self.centered:
+            x = 2 * x - 1
         h, beside = self.stem(x), x
         skips = [h]
         for level in self.encoder:
-            h, beside = level(h, beside, emb, skips)
+            h, beside = level(h, beside, emb, tokens, skips)
         for block in self.middle:
-            h = block(h, emb)
+            h = block(h, emb, tokens)
         for level in self.decoder:
-            h, beside = level(h, beside, emb, skips)
+            h, beside = level(h, beside, emb, tokens, skips)
         return beside if self.head is None else self.head(h)
 
     def _check_fields(self) -> None:
@@ -156,6 +182,7 @@ class UNet(Network):
         even = len(self.fir_kernel) >= 2 and len(self.fir_kernel) % 2 == 0 and sum(self.fir_kernel) > 0
         check(self, "fir_kernel", even, "an even number of taps with a sum > 0, such as (1, 3, 3, 1)")
         check(self, "fourier_scale", self.fourier_scale > 0, "a number > 0")
+        check(self, "group_size", self.group_size > 0, "a number > 0")
         self._check_channels()
         factor = 2 ** (len(self.multipliers) - 1)
         for side, size in zip(("height", "width"), self.shape[1:], strict=True):
@@ -174,7 +201,10 @@ class UNet(Network):
         met = [*widths, *entries, *(a + b for a, b in pairwise(widths))]
         met += [2 * width for width in (widths if self.blocks > 1 else widths[-1:])]
         met += [a + b for a, b in zip(widths, entries, strict=True)]
-        divides = self.channels >= 4 and self.channels % 2 == 0 and all(width % groups(width) == 0 for width in met)
+        divides = self.channels >= 4 and self.channels % 2 == 0
+        # groups of four are what the layers are built with, before they get groups of another size
+        for size in (4, self.group_size):
+            divides = divides and all(width >= size and width % groups(width, size) == 0 for width in met)
         lower = self.channels // 32 * 32
         near = " or ".join(str(n) for n in (lower, lower + 32) if n > 0)
         check(self, "channels", divides, f"a multiple of 32, for group norm to divide every width: try {near}")
@@ -193,9 +223,11 @@ class _Level(nn.Module):
 class _Down(_Level):
     """Leaves what it makes in `skips`."""
 
-    def forward(self, h: Tensor, beside: Tensor, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, beside: Tensor, emb: Tensor, tokens: Tensor | None, skips: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
-            h = block(h, emb)
+            h = block(h, emb, tokens)
             skips.append(h)
         if self.resample is not None:
             h = self.resample(h, emb)
@@ -208,9 +240,11 @@ class _Down(_Level):
 class _Up(_Level):
     """Takes what it reads from `skips`, last first."""
 
-    def forward(self, h: Tensor, beside: Tensor, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, beside: Tensor, emb: Tensor, tokens: Tensor | None, skips: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+            h = block(torch.cat([h, skips.pop()], dim=1), emb, tokens)
         if self.pyramid is not None:
             h, beside = self.pyramid(h, beside)
         if self.resample is not None:

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal, get_args, get_origin
 
-__all__ = ["Diverged", "InputError", "check", "nearest", "typed"]
+__all__ = ["Assumed", "Diverged", "InputError", "check", "nearest", "printable", "typed"]
+
+
+class Assumed(UserWarning):
+    """What was assumed of a file that does not say."""
 
 
 class InputError(ValueError):
@@ -31,6 +35,12 @@ def nearest(word: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     there = f"there are: {', '.join(names)}" if names else "there are none"
     return f"did you mean {close[0]}? ({there})" if close else there
+
+
+def printable(message: str) -> str:
+    """A message that may quote a file: without control characters, and of a length that can be read."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return text if len(text) <= 600 else f"{text[:600]} …"
 
 
 def check(owner: object, field: str, ok: bool, want: str) -> None:

@@ -11,7 +11,7 @@ from scoresde.grid.base import Grid
 from scoresde.noise import Noise
 from scoresde.registry import build
 from scoresde.reverse import Reverse
-from scoresde.score import Cond, Denoiser, ScoreModel, evaluating
+from scoresde.score import Cond, ScoreModel, evaluating
 from scoresde.sde.base import GaussianSDE, Process
 from scoresde.solver.base import Solver, predict
 
@@ -184,10 +184,7 @@ def _prepare(
             raise InputError(f"{name} = {value!r}, but it must be a tensor with one row for each of {n} samples")
         if value.shape[:1] != (n,):
             raise InputError(f"{name} has shape {tuple(value.shape)}, but it needs one row for each of {n} samples")
-    if isinstance(model, Denoiser) and cond and "label" in cond:
-        label, classes = cond["label"], model.net.classes
-        if label.is_floating_point() or not ((label >= -1) & (label < classes)).all():
-            raise InputError(f"label must be whole numbers in [0, {classes}), or -1 for none, not {label.tolist()[:8]}")
+    model.check_cond(n, cond or {})
     tensors = [*model.parameters(), *model.buffers()]
     where: dict[str, Any] = {"device": tensors[0].device, "dtype": tensors[0].dtype} if tensors else {}
     noise = Noise(seed, (n, *model.shape), first=first, **where)

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
-from scoresde.errors import InputError
+from scoresde.errors import InputError, nearest
 from scoresde.model.base import Network
 from scoresde.param.base import Parameterization
 from scoresde.sde.base import GaussianSDE, Process
 from scoresde.tensor import expand, time_like
 
-__all__ = ["Cond", "Denoiser", "GaussianPrediction", "Prediction", "ScoreModel", "evaluating"]
+__all__ = ["Cond", "Denoiser", "GaussianPrediction", "Prediction", "Retimed", "ScoreModel", "evaluating"]
 
 Cond = Mapping[str, Tensor]
 """Conditions by name, each of shape (B, ...): ``{"label": …}``."""
@@ -96,6 +97,24 @@ class ScoreModel(nn.Module, ABC):
             cond: what it is conditioned on, by name.
         """
 
+    def on(self, process: GaussianSDE) -> "Retimed":
+        """The same score on another process: ``model.on(VP())``.
+
+        Args:
+            process: whose x_t the result takes and whose times it reads.
+
+        Raises:
+            InputError: where one of the two has no Gaussian kernel.
+        """
+        return Retimed(self, process)
+
+    def check_cond(self, n: int, cond: Cond) -> None:
+        """Refuse conditions of n samples that the model cannot take; it may look at values, so call it once a run.
+
+        Raises:
+            InputError: for a condition that it does not know, and one of another shape or out of range.
+        """
+
     def check_shape(self, x: Tensor) -> None:
         """Refuse data that is not of shape (B, *shape)."""
         if tuple(x.shape[1:]) != self.shape:
@@ -142,6 +161,17 @@ class Denoiser(ScoreModel):
         self.shape = tuple(net.shape)
         self.range = range
 
+    def check_cond(self, n: int, cond: Cond) -> None:
+        """As `ScoreModel`: conditions are the network's."""
+        for name in cond.keys() - {"label", "embedding", "tokens"}:
+            raise InputError(f"networks know no condition {name!r}: {nearest(name, ['label', 'embedding', 'tokens'])}")
+        self.net.check_conditions(n, **cond)
+        if "label" in cond:
+            label, classes = cond["label"], self.net.classes
+            if label.is_floating_point() or not ((label >= -1) & (label < classes)).all():
+                some = label.tolist()[:8]
+                raise InputError(f"label must be whole numbers in [0, {classes}), or -1 for none, not {some}")
+
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> GaussianPrediction:
         """Denoise.
 
@@ -155,10 +185,56 @@ class Denoiser(ScoreModel):
         """
         self.check_shape(x)
         self.sde.check_time(t)
+        if t.device.type != "mps":  # which has no doubles
+            t = t.double()
         alpha, std = self.sde.alpha(t), self.sde.std(t)
         scales = self.param.scales(t, alpha, std)
         precision = next(self.net.parameters()).dtype
-        noise = time_like(scales.noise, x).to(precision)
+        # in double precision where there is any: the features of an index near 1,000 show the last bits of a float32
+        noise = time_like(scales.noise, x, torch.float32 if x.device.type == "mps" else torch.float64)
         out = self.net((expand(scales.inp, x) * x).to(precision), noise, **(cond or {})).to(x.dtype)
         x0 = (expand(scales.skip, x) * x).add_(expand(scales.out, x) * out)
         return GaussianPrediction(x, x0, expand(alpha, x), expand(std, x))
+
+
+class Retimed(ScoreModel):
+    """A score of one Gaussian process as another's: x_0(x, t) = x_0'(x α'/α, t') where both have one log-SNR.
+
+    Where the new process has less noise than the model knows, or more, its nearest time answers, of x at the scale of
+    its data or its noise.
+
+    Args:
+        model: the score that is known.
+        process: the process that it becomes a score of.
+
+    Raises:
+        InputError: where one of the two has no Gaussian kernel.
+
+    Source: Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", appendix B.2.
+    """
+
+    def __init__(self, model: ScoreModel, process: GaussianSDE) -> None:
+        super().__init__()
+        known = model.sde
+        if not isinstance(known, GaussianSDE) or not isinstance(process, GaussianSDE):
+            name = type(known if isinstance(process, GaussianSDE) else process).__name__
+            raise InputError(f"only a GaussianSDE has another's score; {name} is not one: try sde=vp")
+        self.model, self.shape, self.range = model, model.shape, model.range
+        self.sde: GaussianSDE = process
+        self.known: GaussianSDE = known
+        ends = torch.tensor([known.t_max, known.t_min], dtype=torch.float64)
+        self.least, self.most = known.log_snr(ends).tolist()
+
+    def check_cond(self, n: int, cond: Cond) -> None:
+        """As the model that is known."""
+        self.model.check_cond(n, cond)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> GaussianPrediction:
+        """Denoise at the model's own time of equal log-SNR; arguments as in `Denoiser`."""
+        self.sde.check_time(t)
+        known, least, most = self.known, self.least, self.most
+        alpha, std, log_snr = self.sde.alpha(t), self.sde.std(t), self.sde.log_snr(t)
+        time = known.time(log_snr.clamp(least, most)).clamp(known.t_min, known.t_max)
+        scale = torch.where(log_snr < least, known.std(time) / std, known.alpha(time) / alpha)
+        said: GaussianPrediction = self.model((expand(scale, x) * x).to(x.dtype), time, cond)
+        return GaussianPrediction(x, said.x0, expand(alpha, x), expand(std, x))

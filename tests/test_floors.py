@@ -12,15 +12,17 @@ import scoresde
 
 ROOT = Path(scoresde.__file__).parent
 FLOORS = [
-    {"errors", "files"},
-    {"tensor", "noise", "registry", "store"},
+    {"errors"},
+    {"files"},
+    {"tensor", "noise", "registry", "store", "pickled"},
     {"sde", "model", "param"},  # strangers to each other
-    {"score"},
+    {"score", "assemble"},
     {"analytic"},
     {"reverse", "grid", "guidance"},
     {"data"},
     {"solver", "metric", "ema"},
-    {"loss", "posterior", "likelihood", "sampling", "checkpoint", "compat", "calibration"},
+    {"compat"},
+    {"loss", "posterior", "likelihood", "sampling", "checkpoint", "calibration"},
     {"training", "plot"},
     {"conf", "cli"},
 ]

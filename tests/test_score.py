@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from scoresde import registry
+from scoresde.analytic import GaussianMixture
 from scoresde.errors import InputError
+from scoresde.sampling import sample
 from scoresde.score import Denoiser
+from scoresde.sde.base import GaussianSDE
 
 F64 = torch.float64
 VP, V = registry.build("sde", "vp"), registry.build("param", "v")
@@ -60,3 +63,50 @@ def test_data_of_another_shape_is_refused():
 def test_a_process_without_a_gaussian_kernel_is_refused():
     with pytest.raises(InputError, match=r"^a denoiser needs a GaussianSDE; DoubleWell is not one: try sde=vp$"):
         Denoiser(mlp(), registry.build("sde", "double_well"), V)
+
+
+GAUSSIANS = [name for name in registry.names("sde") if issubclass(registry.component("sde", name), GaussianSDE)]
+
+
+@pytest.mark.parametrize("process", GAUSSIANS)
+@pytest.mark.parametrize("trained", ["vp", "ve", "edm"])
+def test_a_score_on_another_process_is_the_other_score(trained, process):
+    """Of data whose score is known for every process; where the model's times end, as far as they reach."""
+    known, other = registry.build("sde", trained), registry.build("sde", process)
+    means = torch.randn(3, 4, dtype=F64)
+    model, wanted = (GaussianMixture(sde, means, 0.4) for sde in (known, other))
+    retimed = model.on(other)
+    assert (retimed.sde, retimed.shape, retimed.range) == (other, (4,), model.range)
+    ends = torch.tensor([known.t_max, known.t_min], dtype=F64)
+    least, most = known.log_snr(ends).tolist()
+    for t in torch.linspace(other.t_min, other.t_max, 9, dtype=F64):
+        x = other.perturb(torch.randn(5, 4, dtype=F64), t, torch.randn(5, 4, dtype=F64))
+        said = retimed(x, t)
+        assert said.score.isfinite().all()
+        if least < other.log_snr(t) < most:
+            torch.testing.assert_close(said.x0, wanted(x, t).x0, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(said.score, wanted(x, t).score, rtol=1e-6, atol=1e-6)
+        batch = retimed(x, t.expand(5))
+        torch.testing.assert_close(batch.x0, said.x0, rtol=1e-6, atol=1e-6)
+
+
+def test_a_network_on_another_process_and_back():
+    model = Denoiser(mlp(), VP, V, range=(-1.0, 1.0))
+    there = model.on(registry.build("sde", "ve"))
+    back = there.on(VP)
+    x, t = torch.randn(5, 2), torch.tensor(0.4, dtype=F64)
+    torch.testing.assert_close(back(x, t).x0, model(x, t).x0, rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in there.parameters()) == sum(p.numel() for p in model.parameters())
+    with pytest.raises(InputError, match="DoubleWell is not one"):
+        model.on(registry.build("sde", "double_well"))
+    with pytest.raises(InputError, match="is outside VE"):
+        there(x, torch.tensor(2.0, dtype=F64))
+    with pytest.raises(InputError, match="was made for"):
+        there(torch.randn(5, 3), t)
+
+
+def test_samples_of_a_score_on_another_process_follow_the_same_law():
+    model = GaussianMixture(registry.build("sde", "ve"), torch.tensor([[1.0, -2.0]]), 0.25)
+    drawn = sample(model.on(VP), 2000, solver=registry.build("solver", "heun"), steps=30)
+    torch.testing.assert_close(drawn.mean(0), torch.tensor([1.0, -2.0]), rtol=0, atol=0.06)
+    torch.testing.assert_close(drawn.std(0), torch.tensor([0.5, 0.5]), rtol=0, atol=0.04)

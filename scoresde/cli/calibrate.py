@@ -1,13 +1,12 @@
 """Fit a solver's grid and weights to a trained model."""
 
-import hashlib
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoresde.cli.command import command, newest, pick_device, pick_labels, record
+from scoresde.cli.command import command, newest, pick_device, pick_labels, record, version
 from scoresde.errors import InputError
 
 __all__ = ["Run", "find", "main", "run"]
@@ -19,7 +18,8 @@ class Run:
 
     Args:
         name: the settings are kept under outputs/<name>/<time>/, the calibration itself beside the checkpoint.
-        checkpoint: a model that train.py wrote; by default the newest under outputs/.
+        checkpoint: a model that train.py wrote, by default the newest under outputs/; or another project's.
+        recipe: the experiment/ recipe by which another project's was trained, where it cannot tell.
         steps: network evaluations that solver=calibrated will take, 2 to 40: another calibration for each number.
         paths: of the model, to fit to and to measure on, 50 at least.
         rank: at most so many principal directions of the data have weights of their own.
@@ -31,6 +31,7 @@ class Run:
 
     name: str = "calibrate"
     checkpoint: str | None = None
+    recipe: str | None = None
     steps: int = 8
     paths: int = 512
     rank: int = 64
@@ -57,8 +58,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     given = config["checkpoint"]
     path = Path(given) if given else newest(CHECKPOINT, "train a model with python train.py, or give checkpoint=…")
     steps, paths, device = config["steps"], config["paths"], pick_device(config["device"])
-    model = load(path, device)
-    classes, about = model.net.classes, {"checkpoint": _version(path), "label": config["label"]}
+    model = load(path, device, config["recipe"])
+    classes, about = model.net.classes, {"checkpoint": version(path), "label": config["label"]}
     labels = torch.tensor(pick_labels(config["label"], classes, range(paths)), device=device)
     file = _beside(path, steps)
     often = 0.1 if sys.stderr.isatty() else 10
@@ -89,7 +90,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     else:
         print("it does not help: the default solver is no farther off, and it is what the file holds")
     print(f"calibration    {file}")
-    print(f"next           python sample.py solver=calibrated steps={steps} checkpoint={path}")
+    recipe = f" recipe={config['recipe']}" if config["recipe"] else ""
+    print(f"next           python sample.py solver=calibrated steps={steps} checkpoint={path}{recipe}")
 
 
 def find(checkpoint: Path, steps: int | None, label: int | None) -> tuple[Path, list[str]]:
@@ -105,7 +107,7 @@ def find(checkpoint: Path, steps: int | None, label: int | None) -> tuple[Path, 
     """
     from scoresde.store import read
 
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
         raise InputError(f"there is no checkpoint {checkpoint}: train one with python train.py, or give checkpoint=…")
     name = re.compile(rf"{re.escape(checkpoint.stem)}\.calibrated-([1-9]\d*)\.safetensors")
     there = sorted(int(found[1]) for file in checkpoint.parent.iterdir() if (found := name.fullmatch(file.name)))
@@ -117,7 +119,7 @@ def find(checkpoint: Path, steps: int | None, label: int | None) -> tuple[Path, 
         raise InputError(f"{checkpoint} has no calibration {wanted}, {which}: make it with {make}")
     file = _beside(checkpoint, steps)
     match read(file)[1]:
-        case {"about": {"checkpoint": str(version)}} if version != _version(checkpoint):
+        case {"about": {"checkpoint": str(made_for)}} if made_for != version(checkpoint):
             raise InputError(f"{file} was made for another version of {checkpoint}: make it anew with {make}")
         case {"about": {"label": int(made)}} if made != label:
             return file, [f"{file} was made for label {made}: on others it is less accurate"]
@@ -126,9 +128,3 @@ def find(checkpoint: Path, steps: int | None, label: int | None) -> tuple[Path, 
 
 def _beside(checkpoint: Path, steps: int) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}.calibrated-{steps}.safetensors")
-
-
-def _version(checkpoint: Path) -> str:
-    """SHA-256 of a file."""
-    with checkpoint.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

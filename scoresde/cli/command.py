@@ -1,11 +1,13 @@
 """What the commands share: composition by Hydra, and errors in one line."""
 
 import dataclasses
+import hashlib
 import importlib
 import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,10 @@ import yaml
 
 from scoresde import registry
 from scoresde.cli.help import show_help
-from scoresde.errors import Diverged, InputError, nearest
+from scoresde.errors import Assumed, Diverged, InputError, nearest
 from scoresde.files import whole
 
-__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "record"]
+__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "record", "version"]
 
 
 def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
@@ -97,6 +99,16 @@ def record(folder: Path, config: Mapping[str, Any]) -> None:
             draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
+def version(checkpoint: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the names and digests of its files."""
+    if checkpoint.is_dir():
+        inner = sorted(file for file in checkpoint.rglob("*") if file.is_file())
+        lines = "".join(f"{version(file)}  {file.relative_to(checkpoint).as_posix()}\n" for file in inner)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    with checkpoint.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -125,7 +137,10 @@ def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) ->
 def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
     """Turn what a user can mend into one line and an exit status; an empty folder of the run goes with it."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Assumed)
+            warnings.showwarning = _note
+            yield
     except (Exception, KeyboardInterrupt) as error:
         if folder is not None and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -134,6 +149,17 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
             raise
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(_status(error)) from None
+
+
+def _note(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """What was assumed, in one line; other warnings as Python shows them."""
+    if issubclass(category, Assumed):
+        print(f"note: {message}", file=sys.stderr)
+    else:
+        _SHOW(message, category, *place, **more)
+
+
+_SHOW = warnings.showwarning
 
 
 def _resolve(place: str) -> Any:

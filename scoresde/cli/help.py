@@ -63,7 +63,8 @@ def show_help(name: str, groups: Sequence[str], settings: Sequence[str], job: st
 def _show(first: str, text: str, indent: int = 24) -> None:
     """A text beside what it is about, in as many lines as it takes."""
     lines = textwrap.wrap(text, _WIDTH - indent, break_on_hyphens=False)
-    print(f"{first:<{indent}}" + f"\n{'':<{indent}}".join(lines))
+    head = f"{first:<{indent}}" if len(first) < indent else f"{first}\n{'':<{indent}}"
+    print(head + f"\n{'':<{indent}}".join(lines))
 
 
 def _show_options(group: str, options: Sequence[str]) -> None:

@@ -30,8 +30,9 @@ class Run:
 
     Args:
         name: the samples are kept under outputs/<name>/<time>/.
-        checkpoint: a model that train.py wrote; by default the newest under outputs/. solver=calibrated finds what
-            calibrate.py left beside it.
+        checkpoint: a model that train.py wrote, by default the newest under outputs/; or another project's.
+            solver=calibrated finds what calibrate.py left beside it.
+        recipe: the experiment/ recipe by which another project's was trained, where it cannot tell.
         n: how many samples; by default 64, or as many as seeds.
         steps: of the grid; by default 50, or as many as grid=explicit has.
         tol: of a solver that chooses its own steps, in the place of its own fields: solver=adaptive tol=1e-2.
@@ -51,6 +52,7 @@ class Run:
 
     name: str = "sample"
     checkpoint: str | None = None
+    recipe: str | None = None
     n: int | None = None
     steps: int | None = None
     tol: float | None = None
@@ -128,7 +130,7 @@ def _plan(config: dict[str, Any]) -> _Plan:
     import torch
 
     from scoresde.checkpoint import load
-    from scoresde.registry import build
+    from scoresde.registry import build, describe
     from scoresde.sampling import evaluations, seats, times, trajectory
     from scoresde.training import CHECKPOINT
 
@@ -146,7 +148,7 @@ def _plan(config: dict[str, Any]) -> _Plan:
     if config["batch"] is not None and config["batch"] < 1:
         raise InputError(f"batch = {config['batch']}, but it must be a whole number >= 1")
     n, device = len(numbers), pick_device(config["device"])
-    model = load(path, device)
+    model = load(path, device, config["recipe"])
     classes = model.net.classes
     picked = torch.tensor(pick_labels(label, classes, numbers), device=device)
     labels = picked if classes else None
@@ -177,6 +179,8 @@ def _plan(config: dict[str, Any]) -> _Plan:
     nfe, length = evaluations(solver, ts, denoise), len(ts) + (denoise and not solver.denoises)
     cost = "as many network evaluations as it takes" if nfe is None else f"{nfe} network evaluations a sample"
     name, t_max = config["solver"]["name"], model.sde.t_max
+    if path.suffix != ".safetensors":
+        about.append("the model's process: " + " ".join(f"{key}={value}" for key, value in describe(model.sde).items()))
     about.append(f"sampling {n} of {path} with solver={name} steps={len(ts) - 1}, on {device}: {cost}")
     if rows > n:
         about.append(f"{size} at a time: {rows - n} more than asked for are drawn, and thrown away")

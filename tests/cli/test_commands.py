@@ -289,7 +289,14 @@ def test_tensorboard_logs_too(command, tmp_path):
     assert events.stat().st_size > 100
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "scoresde/conf/experiment").glob("*.yaml")))
+def ours(path):
+    """Whether a recipe is for data that we have: a paper's own says in its second line what it wants."""
+    return "\n# data: " not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(path.stem for path in (ROOT / "scoresde/conf/experiment").glob("*.yaml") if ours(path))
+)
 def test_every_recipe_trains(command, recipe):
     small = ["steps=1", "batch=8", "device=cpu"]
     status, out, err = command("train", f"experiment={recipe}", *small)
@@ -472,7 +479,7 @@ def test_help_leaves_open_what_a_user_s_solver_computes(command, tmp_path, monke
 
 
 def test_help_does_not_wait_for_torch():
-    for name in ("train", "sample", "calibrate"):
+    for name in ("train", "sample", "calibrate", "convert"):
         code = f"import sys; sys.argv = ['{name}.py', '--help']; from scoresde.cli.{name} import main; main(); "
         code += "assert 'torch' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
@@ -486,7 +493,7 @@ def test_cfg_job_prints_the_whole_configuration(command):
     assert config["loss"]["weighting"]["name"] == "std2"
 
 
-@pytest.mark.parametrize("script", ["train", "sample", "evaluate", "calibrate"])
+@pytest.mark.parametrize("script", ["train", "sample", "evaluate", "calibrate", "convert"])
 def test_the_scripts_run(script):
     done = subprocess.run(
         [sys.executable, f"{script}.py", "--help"], check=True, capture_output=True, text=True, cwd=ROOT

@@ -169,7 +169,7 @@ def test_tensors_that_are_no_calibration_are_refused(name, spoil, solver):
 
 
 @pytest.mark.parametrize(
-    "card", [{}, [], 3, {"shape": 5}, {"shape": ["x"]}, {"shape": [5]}, {"shape": [-5], "calibration": {}}], ids=str
+    "card", [{}, {"shape": 5}, {"shape": ["x"]}, {"shape": [5]}, {"shape": [-5], "calibration": {}}], ids=str
 )
 def test_cards_that_are_none_are_refused(card, solver):
     write(solver.file, read(solver.file)[0], card)

@@ -1,0 +1,3 @@
+"""What the readers of NVIDIA's pickles share."""
+
+__all__: list[str] = []

@@ -16,10 +16,11 @@ class Count:
 
     Args:
         rows: all samples of the run, those that are thrown away with them.
+        each: whether to look at the rows, which may differ where a solver chooses its steps.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows, self.total = rows, 0
+    def __init__(self, rows: int, each: bool) -> None:
+        self.rows, self.each, self.total = rows, each, 0
         self.parts: list[Tensor] = []
         self.last: tuple[Tensor, Tensor] | None = None
 
@@ -29,8 +30,10 @@ class Count:
 
     def __call__(self, _: Any, arguments: tuple[Any, ...]) -> None:
         """One evaluation of a batch x at the times t."""
+        self.total += len(arguments[0])
+        if not self.each:
+            return
         x, t = arguments[0], arguments[1].to(arguments[0].device).expand(len(arguments[0]))
-        self.total += len(x)
         if self.last is None:
             self.parts.append(t.new_ones(len(x)))
         elif len(x) != len(self.parts[-1]):
@@ -43,8 +46,8 @@ class Count:
         """``21``, or ``14 to 26, on average 19.5,`` where the samples differ."""
         import torch
 
-        nfe = torch.cat(self.parts)
-        if len(nfe) != self.rows:
+        if sum(map(len, self.parts)) != self.rows:
             return f"{self.total / self.rows:.4g}"
+        nfe = torch.cat(self.parts)
         least, most = nfe.min().item(), nfe.max().item()
         return f"{least:.0f}" if least == most else f"{least:.0f} to {most:.0f}, on average {nfe.mean():.4g},"

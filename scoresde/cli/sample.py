@@ -82,7 +82,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
     print("\n".join(plan.about))
     if config["compile"]:
         print(f"compiled       in {_compile(plan.model, plan.size, plan.labels):.1f} s")
-    count = Count(plan.rows)
+    count = Count(plan.rows, each=plan.nfe is None)
     plan.model.register_forward_pre_hook(count)
     samples, frames, clock = _draw(plan, count, folder / "states.npy" if config["trajectory"] else None)
     record(folder, config)

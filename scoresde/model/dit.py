@@ -10,6 +10,7 @@ from scoresde.errors import InputError, check
 from scoresde.model.base import Network
 from scoresde.model.layers.cross_attention import CrossAttention
 from scoresde.model.layers.embedding import Positional, vector
+from scoresde.model.layers.heads import attend
 from scoresde.model.layers.primitive import linear
 
 __all__ = ["DiT"]
@@ -153,10 +154,8 @@ class _Block(nn.Module):
         return h + mlp_gate * self.second(F.gelu(inner, approximate="tanh"))
 
     def _attend(self, h: Tensor) -> Tensor:
-        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # written out: torch's fused kernels have no second derivative, which losses with ∇·s need
-        weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(3)
-        return self.out((weights @ v).transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 4, 1)
+        return self.out(attend(q, k, v).flatten(1, 2).transpose(1, 2))
 
 
 def _norm(h: Tensor, eps: float = 1e-6) -> Tensor:

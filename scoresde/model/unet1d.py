@@ -13,7 +13,7 @@ from scoresde.model.base import Network
 from scoresde.model.layers.attention import Attention
 from scoresde.model.layers.cross_attention import CrossAttention
 from scoresde.model.layers.embedding import Condition, Positional
-from scoresde.model.layers.primitive import groups, linear
+from scoresde.model.layers.primitive import Dropout, groups, linear
 
 __all__ = ["UNet1d"]
 
@@ -136,8 +136,7 @@ class _Block(nn.Module):
         self.norm1, self.conv1 = _norm(inputs), _conv(inputs, outputs, kernel)
         self.embed = linear(embedding, outputs)
         self.norm2, self.conv2 = _norm(outputs), _conv(outputs, outputs, kernel, scale=0.0)
-        # a dropout of 0 would still draw its mask
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout)
         self.shortcut = _conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.attention = Attention(outputs, math.sqrt(0.5)) if attention else None
         self.cross = CrossAttention(outputs, tokens) if attention and tokens else None

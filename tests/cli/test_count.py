@@ -6,7 +6,7 @@ from scoresde.cli.count import Count
 
 
 def test_a_row_that_waits_is_not_counted():
-    count, x, t = Count(5), torch.zeros(3, 2), torch.ones(3)
+    count, x, t = Count(5, each=True), torch.zeros(3, 2), torch.ones(3)
     for rows in (x, x[:2]):
         count.begin()
         count(None, (rows, torch.tensor(1.0)))
@@ -16,7 +16,7 @@ def test_a_row_that_waits_is_not_counted():
 
 
 def test_a_new_time_is_a_new_question():
-    count, x = Count(2), torch.zeros(2, 2)
+    count, x = Count(2, each=True), torch.zeros(2, 2)
     count.begin()
     for t in (1.0, 0.5, 0.5):
         count(None, (x, torch.tensor(t)))
@@ -24,7 +24,7 @@ def test_a_new_time_is_a_new_question():
 
 
 def test_several_times_at_once_are_counted_as_a_whole():
-    count = Count(2)
+    count = Count(2, each=True)
     count.begin()
     for rows in (2, 8, 8):
         count(None, (torch.randn(rows, 2), torch.ones(rows)))

@@ -1,9 +1,8 @@
 """Self-attention over the pixels of an image."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scoresde.model.layers.heads import attend
 from scoresde.model.layers.primitive import conv, norm
 
 __all__ = ["Attention"]
@@ -29,18 +28,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        q, k, v = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
+        q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, 1, -1)).unbind(1)
         # in place: a convolution's output is nobody's input but ours, and backward asks for none of the three
-        return self.out(_attend(q, k, v).reshape(x.shape)).add_(x).mul_(self.gain)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """For each column of q the mean of v's columns, weighted by the softmax of qᵀk/√C; all (B, C, N)."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        # a head of its own axis, and rows that lie together: the fused kernels want both
-        q, k, v = (t.transpose(1, 2).unsqueeze(1).contiguous() for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
-    # Written out: torch's fused kernels have no second derivative, which losses with ∇·s need. Keys come first, so
-    # that the second product reads the weights as they lie.
-    weights = (k.transpose(1, 2) @ (q * q.shape[1] ** -0.5)).softmax(dim=1)
-    return v @ weights
+        return self.out(attend(q, k, v).reshape(x.shape)).add_(x).mul_(self.gain)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scoresde.model.layers.cross_attention import CrossAttention
-from scoresde.model.layers.primitive import conv, linear
+from scoresde.model.layers.heads import attend
+from scoresde.model.layers.primitive import Dropout, conv, linear
 
 __all__ = ["GroupedBlock", "GroupedResample"]
 
@@ -50,8 +51,7 @@ class GroupedBlock(nn.Module):
         self.norm1, self.conv1 = nn.GroupNorm(groups, inputs, eps), conv(inputs, outputs)
         self.embed = linear(embedding, 2 * outputs if scale_shift else outputs)
         self.norm2, self.conv2 = nn.GroupNorm(groups, outputs, eps), conv(outputs, outputs, scale=0.0)
-        # a dropout of 0 would still draw its mask
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout)
         self.shortcut = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         heads = outputs // head_channels if head_channels else 1
         attention_groups = groups if attention_groups is None else attention_groups
@@ -86,10 +86,8 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)
-        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # written out: torch's fused kernels have no second derivative, which losses with ∇·s need
-        weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(3)
-        h = self.out((weights @ v).transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 4, 1)
+        h = self.out(attend(q, k, v).flatten(1, 2).transpose(1, 2))
         return (x + h.transpose(1, 2).reshape(x.shape)) / self.divisor
 
 

@@ -1,4 +1,4 @@
-"""Attention in heads over the pixels of an image."""
+"""Attention in heads, over pixels or patches."""
 
 import torch
 import torch.nn.functional as F

@@ -147,10 +147,4 @@ class ADM(Network):
         check(self, "head_channels", self.head_channels > 0, "a number > 0")
         check(self, "heads", self.heads >= 0, "a number of heads, 0 for head_channels")
         check(self, "group_size", self.group_size > 0, "a number > 0")
-        factor = 2 ** (len(self.multipliers) - 1)
-        for side, size in zip(("height", "width"), self.shape[1:], strict=True):
-            if size % factor:
-                raise InputError(
-                    f"ADM.shape = {self.shape!r}, but with {len(self.multipliers)} multipliers "
-                    f"the {side} must be a multiple of {factor}: try another size, or fewer multipliers"
-                )
+        self.check_halves(len(self.multipliers), "multipliers")

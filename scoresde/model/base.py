@@ -39,6 +39,37 @@ class Network(nn.Module, ABC):
         check(self, "embedding", self.embedding >= 0, "the width of a vector, 0 for none")
         check(self, "tokens", self.tokens >= 0, "the width of a token, 0 for none")
 
+    def check_halves(self, levels: int, field: str) -> None:
+        """Refuse a shape whose sides, all but the first, cannot be halved from each of so many levels to the next.
+
+        Args:
+            levels: how many.
+            field: what has one entry for each.
+
+        Raises:
+            InputError: naming the side and what would be right.
+        """
+        self.check_divides(2 ** (levels - 1), f"with {levels} {field}", f"fewer {field}")
+
+    def check_divides(self, factor: int, why: str, instead: str) -> None:
+        """Refuse a shape whose sides, all but the first, are no multiples of a number.
+
+        Args:
+            factor: the number.
+            why, instead: what asks for it, and what else could be done.
+
+        Raises:
+            InputError: naming the side and what would be right.
+        """
+        sides = ("height", "width") if len(self.shape) == 3 else ("length",)
+        for side, size in zip(sides, self.shape[1:], strict=True):
+            if size % factor:
+                near = [str(n) for n in (size // factor * factor, (size // factor + 1) * factor) if n]
+                raise InputError(
+                    f"{type(self).__name__}.shape = {self.shape!r}, but {why} the {side} must be a multiple of "
+                    f"{factor}: try {' or '.join(near)}, or {instead}"
+                )
+
     @abstractmethod
     def forward(
         self,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scoresde.errors import InputError, check
+from scoresde.errors import check
 from scoresde.model.base import Network
 from scoresde.model.layers.cross_attention import CrossAttention
 from scoresde.model.layers.embedding import Positional, vector
@@ -100,13 +100,7 @@ class DiT(Network):
         check(self, "mlp_ratio", 1 <= self.mlp_ratio * self.width < float("inf"), "a number of at least 1/width")
         check(self, "frequency_shift", self.frequency_shift in (0, 1), "0 or 1")
         check(self, "mlp_eps", 0 < self.mlp_eps < 1, "in (0, 1)")
-        for side, size in zip(("height", "width"), self.shape[1:], strict=True):
-            if size % self.patch:
-                near = [str(n) for n in (size // self.patch * self.patch, (size // self.patch + 1) * self.patch) if n]
-                raise InputError(
-                    f"DiT.shape = {self.shape!r}, but with patches of {self.patch} the {side} must be a multiple of "
-                    f"{self.patch}: try {' or '.join(near)}, or another patch"
-                )
+        self.check_divides(self.patch, f"with patches of {self.patch}", "another patch")
 
 
 class _Condition(nn.Module):

@@ -178,10 +178,4 @@ class EDM2(Network):
             check(self, field, 0 <= getattr(self, field) < math.inf, "a number >= 0")
         for field in ("label_balance", "concat_balance", "residual_balance", "attention_balance"):
             check(self, field, 0 <= getattr(self, field) <= 1, "in [0, 1]")
-        factor = 2 ** (len(self.multipliers) - 1)
-        for side, size in zip(("height", "width"), self.shape[1:], strict=True):
-            if size % factor:
-                raise InputError(
-                    f"EDM2.shape = {self.shape!r}, but with {len(self.multipliers)} multipliers "
-                    f"the {side} must be a multiple of {factor}: try another size, or fewer multipliers"
-                )
+        self.check_halves(len(self.multipliers), "multipliers")

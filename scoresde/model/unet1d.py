@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scoresde.errors import InputError, check
+from scoresde.errors import check
 from scoresde.model.base import Network
 from scoresde.model.layers.attention import Attention
 from scoresde.model.layers.cross_attention import CrossAttention
@@ -107,13 +107,7 @@ class UNet1d(Network):
         widths = [m * self.channels for m in self.multipliers]
         divides = self.channels > 0 and self.channels % 8 == 0 and all(width % groups(width) == 0 for width in widths)
         check(self, "channels", divides, "a multiple of 8, and of 32 where a resolution has more than 128")
-        factor, length = 2 ** (len(self.multipliers) - 1), self.shape[1]
-        if length % factor:
-            near = [str(n) for n in (length // factor * factor, (length // factor + 1) * factor) if n]
-            raise InputError(
-                f"UNet1d.shape = {self.shape!r}, but with {len(self.multipliers)} multipliers the length must be a "
-                f"multiple of {factor}: try {' or '.join(near)}, or fewer multipliers"
-            )
+        self.check_halves(len(self.multipliers), "multipliers")
 
 
 class _Block(nn.Module):

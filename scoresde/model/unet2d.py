@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scoresde.errors import InputError, check
+from scoresde.errors import check
 from scoresde.model.base import Network
 from scoresde.model.layers.embedding import Positional, vector
 from scoresde.model.layers.grouped import GroupedBlock, GroupedResample
@@ -161,14 +161,7 @@ class UNet2D(Network):
         even = self.channels[0] % 2 == 0 and self.channels[0] >= 4
         check(self, "channels", even, "an even number >= 4 first, half of them sines")
         check(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
-        factor = 2 ** (len(self.channels) - 1)
-        for side, size in zip(("height", "width"), self.shape[1:], strict=True):
-            if size % factor:
-                near = [str(n) for n in (size // factor * factor, (size // factor + 1) * factor) if n]
-                raise InputError(
-                    f"UNet2D.shape = {self.shape!r}, but with {len(self.channels)} resolutions the {side} must be a "
-                    f"multiple of {factor}: try {' or '.join(near)}, or fewer resolutions"
-                )
+        self.check_halves(len(self.channels), "channels")
 
 
 class _Level(nn.Module):

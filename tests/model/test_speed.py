@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from scoresde.model.layers.attention import Attention, _attend
+from scoresde.model.layers.attention import Attention
 from scoresde.model.layers.blocks import ResidualBlock
+from scoresde.model.layers.heads import attend
 from scoresde.model.layers.primitive import Dropout
 from scoresde.model.layers.resample import Downsample, DownsampleConv, Upsample, UpsampleConv
 from tests.model.test_networks import NETWORKS, awake, batch
@@ -86,19 +87,19 @@ def test_runs_in_bfloat16(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(2, 8, 1), (2, 8, 5), (1, 4, 64)])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 1), (2, 3, 8, 5), (1, 1, 4, 64)])
 def test_attention_is_its_formula(shape, dtype):
     q, k, v = torch.randn(3, *shape, dtype=dtype).unbind()
-    weights = torch.einsum("bci,bcj->bij", q, k).div(shape[1] ** 0.5).exp()
-    want = torch.einsum("bij,bcj->bci", weights / weights.sum(2, keepdim=True), v)
-    torch.testing.assert_close(_attend(q, k, v), want)
+    weights = torch.einsum("bhci,bhcj->bhij", q, k).div(shape[2] ** 0.5).exp()
+    want = torch.einsum("bhij,bhcj->bhci", weights / weights.sum(3, keepdim=True), v)
+    torch.testing.assert_close(attend(q, k, v), want)
     with torch.no_grad():
-        torch.testing.assert_close(_attend(q, k, v), want)
+        torch.testing.assert_close(attend(q, k, v), want)
 
 
 def test_attention_of_large_scores_is_finite():
-    q = torch.full((1, 4, 3), 1e3)
-    assert _attend(q, q, q).isfinite().all()
+    q = torch.full((1, 1, 4, 3), 1e3)
+    assert attend(q, q, q).isfinite().all()
 
 
 def _layers() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:

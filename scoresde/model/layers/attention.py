@@ -14,14 +14,15 @@ class Attention(nn.Module):
     Args:
         channels: C of the image.
         gain: what the sum is multiplied by: 1, or 1/√2 to keep its variance.
+        group: the fewest channels of a group of the norm.
 
     Source: Ho et al. 2020, official code; Song et al. 2021, official code, `AttnBlockpp`.
     """
 
-    def __init__(self, channels: int, gain: float) -> None:
+    def __init__(self, channels: int, gain: float, group: int = 4) -> None:
         super().__init__()
         self.gain = gain
-        self.norm = norm(channels)
+        self.norm = norm(channels, group)
         # each of the three maps starts at scale 0.1; stacked, their fan_avg is twice as large
         self.qkv = conv(channels, 3 * channels, 1, scale=0.2)
         self.out = conv(channels, channels, 1, scale=0.0)

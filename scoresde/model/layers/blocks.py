@@ -22,6 +22,7 @@ class ResidualBlock(nn.Module):
         embedding: the size of the embedding.
         dropout: probability in [0, 1).
         gain: what the sum is multiplied by: 1, or 1/√2 to keep its variance.
+        group: the fewest channels of a group of the norms.
         shortcut: scale of the shortcut's first weights: 1 in BigGAN's block, 0.1 in DDPM's.
         resample: the resampling; None for none.
         attention: whether attention over the pixels follows, and over the tokens.
@@ -38,6 +39,7 @@ class ResidualBlock(nn.Module):
         *,
         dropout: float,
         gain: float,
+        group: int = 4,
         shortcut: float = 1.0,
         resample: Downsample | Upsample | None = None,
         attention: bool = False,
@@ -45,13 +47,13 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.gain, self.resample = gain, resample
-        self.norm1, self.conv1 = norm(inputs), conv(inputs, outputs)
+        self.norm1, self.conv1 = norm(inputs, group), conv(inputs, outputs)
         self.embed = linear(embedding, outputs)
-        self.norm2, self.conv2 = norm(outputs), conv(outputs, outputs, scale=0.0)
+        self.norm2, self.conv2 = norm(outputs, group), conv(outputs, outputs, scale=0.0)
         self.dropout = Dropout(dropout)
         same = inputs == outputs and resample is None
         self.shortcut = nn.Identity() if same else conv(inputs, outputs, 1, scale=shortcut)
-        self.attention = Attention(outputs, gain) if attention else nn.Identity()
+        self.attention = Attention(outputs, gain, group) if attention else nn.Identity()
         self.cross = CrossAttention(outputs, tokens) if attention and tokens else None
 
     def forward(self, x: Tensor, emb: Tensor, tokens: Tensor | None = None) -> Tensor:

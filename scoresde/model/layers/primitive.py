@@ -44,14 +44,14 @@ def groups(channels: int, size: int = 4) -> int:
     return min(channels // size, 32)
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    """Group norm in the paper's groups, ε = 1e-6."""
-    return nn.GroupNorm(groups(channels), channels, eps=1e-6)
+def norm(channels: int, size: int = 4) -> nn.GroupNorm:
+    """Group norm in the paper's `groups`, ε = 1e-6."""
+    return nn.GroupNorm(groups(channels, size), channels, eps=1e-6)
 
 
-def head(channels: int, outputs: int, scale: float = 0.0) -> nn.Sequential:
-    """What writes an image from features: norm, silu and a convolution."""
-    return nn.Sequential(norm(channels), nn.SiLU(), conv(channels, outputs, scale=scale))
+def head(channels: int, outputs: int, scale: float = 0.0, *, group: int = 4) -> nn.Sequential:
+    """What writes an image from features: norm, in groups of so many channels, silu and a convolution."""
+    return nn.Sequential(norm(channels, group), nn.SiLU(), conv(channels, outputs, scale=scale))
 
 
 class Dropout(nn.Module):

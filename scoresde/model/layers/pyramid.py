@@ -58,13 +58,14 @@ class First(nn.Module):
     Args:
         channels, image: channels of the features and of the image.
         scale: of the first weights.
+        group: the fewest channels of a group of the norm.
 
     Source: as `Read`.
     """
 
-    def __init__(self, channels: int, image: int, scale: float) -> None:
+    def __init__(self, channels: int, image: int, scale: float, group: int) -> None:
         super().__init__()
-        self.write = head(channels, image, scale)
+        self.write = head(channels, image, scale, group=group)
 
     def forward(self, h: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """As `Read`, but the image that comes in is not looked at: there is no smaller one."""
@@ -77,14 +78,15 @@ class Write(nn.Module):
     Args:
         resample: doubles the image.
         channels, image: channels of the features and of the image.
+        group: as for `First`.
 
     Source: as `Read`.
     """
 
-    def __init__(self, resample: Upsample, channels: int, image: int) -> None:
+    def __init__(self, resample: Upsample, channels: int, image: int, group: int) -> None:
         super().__init__()
         self.resample = resample
-        self.write = head(channels, image, 0.0)
+        self.write = head(channels, image, 0.0, group=group)
 
     def forward(self, h: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """As `Read`."""

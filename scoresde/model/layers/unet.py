@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from scoresde.errors import InputError, check
+from scoresde.errors import check
 from scoresde.model.base import Network
 from scoresde.model.layers.blocks import ResidualBlock
 from scoresde.model.layers.embedding import Condition, Fourier, Positional
@@ -84,6 +84,7 @@ class UNet(Network):
             embedding=4 * self.channels,
             dropout=self.dropout,
             gain=gain,
+            group=self.group_size,
             shortcut=shortcut,
             tokens=self.tokens,
         )
@@ -129,10 +130,14 @@ class UNet(Network):
                 inputs, width = width + skips.pop(), multiplier * self.channels
                 up.blocks.append(block(inputs, width, attention=attention))
             if self.progressive_output == "skip":
-                up.pyramid = First(width, image, 0.0) if i == last else Write(Upsample(taps), width, image)
+                up.pyramid = (
+                    First(width, image, 0.0, self.group_size)
+                    if i == last
+                    else Write(Upsample(taps), width, image, self.group_size)
+                )
             elif self.progressive_output == "residual":
                 if i == last:
-                    up.pyramid = First(width, width, 1.0)
+                    up.pyramid = First(width, width, 1.0, self.group_size)
                 else:
                     up.pyramid = Residual(UpsampleConv(beside, width, taps), gain)
                 beside = width
@@ -144,10 +149,7 @@ class UNet(Network):
                         UpsampleConv(width, width, taps) if self.resample_with_conv else Upsample(taps)
                     )
             self.decoder.append(up)
-        self.head = None if self.progressive_output == "skip" else head(width, image)
-        for layer in self.modules():
-            if isinstance(layer, nn.GroupNorm):
-                layer.num_groups = groups(layer.num_channels, self.group_size)
+        self.head = None if self.progressive_output == "skip" else head(width, image, group=self.group_size)
 
     def forward(
         self,
@@ -184,14 +186,7 @@ class UNet(Network):
         check(self, "fourier_scale", self.fourier_scale > 0, "a number > 0")
         check(self, "group_size", self.group_size > 0, "a number > 0")
         self._check_channels()
-        factor = 2 ** (len(self.multipliers) - 1)
-        for side, size in zip(("height", "width"), self.shape[1:], strict=True):
-            if size % factor:
-                near = [str(n) for n in (size // factor * factor, (size // factor + 1) * factor) if n]
-                raise InputError(
-                    f"{type(self).__name__}.shape = {self.shape!r}, but with {len(self.multipliers)} multipliers "
-                    f"the {side} must be a multiple of {factor}: try {' or '.join(near)}, or fewer multipliers"
-                )
+        self.check_halves(len(self.multipliers), "multipliers")
 
     def _check_channels(self) -> None:
         """Refuse what group norm cannot divide: it sees every width, and the sums that meet on the way up."""
@@ -201,10 +196,9 @@ class UNet(Network):
         met = [*widths, *entries, *(a + b for a, b in pairwise(widths))]
         met += [2 * width for width in (widths if self.blocks > 1 else widths[-1:])]
         met += [a + b for a, b in zip(widths, entries, strict=True)]
+        size = self.group_size
         divides = self.channels >= 4 and self.channels % 2 == 0
-        # groups of four are what the layers are built with, before they get groups of another size
-        for size in (4, self.group_size):
-            divides = divides and all(width >= size and width % groups(width, size) == 0 for width in met)
+        divides = divides and all(width >= size and width % groups(width, size) == 0 for width in met)
         lower = self.channels // 32 * 32
         near = " or ".join(str(n) for n in (lower, lower + 32) if n > 0)
         check(self, "channels", divides, f"a multiple of 32, for group norm to divide every width: try {near}")

@@ -99,18 +99,16 @@ class GaussianMixture(ScoreModel):
         self.register_buffer("_basis", None if basis is None else basis.to(dtype))
         self.register_buffer("_log_weights", weights.double().div(weights.sum()).log().to(means))
 
-    def _posterior(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """E[x_0 | x, k] and −∇log p_t(x | k), shape (B, K, D), and log w_k p_t(x | k), shape (B, K)."""
+    def _whiten(self, x: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """x − α m_k in the eigenbasis of C_k, shape (B, K, D), over the variances of x_t there; and these."""
         self.check_shape(x)
-        means, variances = self._means.to(x.dtype), self._variances.to(x.dtype)
-        # a scalar stays on the CPU, where it multiplies data on any device without a transfer
-        alpha, std = (c if c.ndim == 0 else expand(c, x).reshape(-1, 1, 1).to(x) for c in (alpha, std))
-        offset = self._rotate(x.flatten(1)[:, None, :] - alpha * means, back=False)
-        spread = alpha**2 * variances + std**2
-        pull = offset / spread
-        clean = means + self._rotate(alpha * variances * pull, back=True)
-        log_density = -0.5 * (offset * pull + (2 * math.pi * spread).log()).sum(-1)
-        return clean, self._rotate(pull, back=True), self._log_weights.to(x.dtype) + log_density
+        offset = self._rotate(x.flatten(1)[:, None, :] - alpha * self._means.to(x.dtype), back=False)
+        spread = alpha**2 * self._variances.to(x.dtype) + std**2
+        return offset / spread, spread
+
+    def _joint(self, pull: Tensor, spread: Tensor) -> Tensor:
+        """log w_k p_t(x | k), shape (B, K)."""
+        return self._log_weights.to(pull.dtype) - 0.5 * (pull**2 * spread + (2 * math.pi * spread).log()).sum(-1)
 
     def _rotate(self, rows: Tensor, *, back: bool) -> Tensor:
         """Rows (B, K, D) into the eigenbases of the covariances, or back."""
@@ -129,9 +127,14 @@ class GaussianMixture(ScoreModel):
         """
         self.sde.check_time(t)
         alpha, std = self.sde.alpha(t), self.sde.std(t)
-        clean, pull, joint = self._posterior(x, alpha, std)
-        share = joint.softmax(1)[..., None]
-        x0, pulled = ((share * each).sum(1).reshape(x.shape) for each in (clean, pull))
+        each = _over_components(alpha, x)
+        pull, spread = self._whiten(x, each, _over_components(std, x))
+        clean = self._means.to(x.dtype) + self._rotate(each * self._variances.to(x.dtype) * pull, back=True)
+        parts = clean, self._rotate(pull, back=True)
+        if len(self._means) > 1:
+            share = self._joint(pull, spread).softmax(1)[..., None]
+            parts = (share * clean).sum(1), (share * parts[1]).sum(1)
+        x0, pulled = (part.reshape(x.shape) for part in parts)
         return _Exact(x, x0, expand(alpha, x), expand(std, x), expand(std, x) * pulled)
 
     def log_prob(self, x: Tensor, t: Tensor | None = None) -> Tensor:
@@ -145,7 +148,7 @@ class GaussianMixture(ScoreModel):
             raise InputError("p_0 has no density where a variance is 0: give a time t > 0")
         one = torch.ones((), dtype=torch.float64)
         alpha, std = (one, one * 0) if t is None else (self.sde.alpha(t), self.sde.std(t))
-        return self._posterior(x, alpha, std)[2].logsumexp(1)
+        return self._joint(*self._whiten(x, _over_components(alpha, x), _over_components(std, x))).logsumexp(1)
 
     def draw(self, noise: Noise, t: Tensor | None = None) -> Tensor:
         """Samples of p_0, or of p_t: shape (B, *shape) where the noise's is.
@@ -160,3 +163,9 @@ class GaussianMixture(ScoreModel):
         z = z if self._basis is None else torch.einsum("bij,bj->bi", self._basis[k], z)
         x0 = (self._means[k] + z).reshape(noise.shape).to(noise.dtype)
         return x0 if t is None else self.sde.perturb(x0, t, noise.normal())
+
+
+def _over_components(c: Tensor, x: Tensor) -> Tensor:
+    """A coefficient of shape () or (B,) in a shape that broadcasts with (B, K, D)."""
+    # a scalar stays on the CPU, where it multiplies data on any device without a transfer
+    return c if c.ndim == 0 else expand(c, x).reshape(-1, 1, 1).to(x)

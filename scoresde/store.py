@@ -11,7 +11,8 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from scoresde.errors import InputError, printable
-from scoresde.files import foreign, regular, whole
+from scoresde.files import regular, whole
+from scoresde.foreign import foreign
 
 __all__ = ["read", "read_any", "write"]
 

@@ -13,7 +13,7 @@ import scoresde
 ROOT = Path(scoresde.__file__).parent
 FLOORS = [
     {"errors"},
-    {"files"},
+    {"files", "foreign"},
     {"tensor", "noise", "registry", "store", "pickled"},
     {"sde", "model", "param"},  # strangers to each other
     {"score", "assemble"},

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from scoresde.errors import InputError, printable
-from scoresde.files import SAVED_ANEW, foreign, regular
+from scoresde.files import regular
+from scoresde.foreign import SAVED_ANEW, foreign
 from scoresde.pickled.archive import Archive
 from scoresde.pickled.graph import Budget, Persistent, parse
 from scoresde.pickled.known import STORAGES

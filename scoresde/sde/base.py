@@ -71,10 +71,11 @@ class Process(SDE):
             raise InputError(f"a time must be a tensor of shape () or (B,), not {t!r}: try torch.tensor({t!r})")
         if torch.compiler.is_compiling():  # a graph does not look at values
             return
-        slack = 1e-6 * self.t_max
-        if t.ndim == 0 and t.device.type == "cpu" and not self.t_min * (1 - 1e-6) <= t <= self.t_max + slack:
-            name = type(self).__name__
-            raise InputError(f"t = {t.item():g} is outside {name}, whose times are [{self.t_min:g}, {self.t_max:g}]")
+        if t.ndim or t.device.type != "cpu":
+            return
+        time, name = t.item(), type(self).__name__
+        if not self.t_min * (1 - 1e-6) <= time <= self.t_max * (1 + 1e-6):
+            raise InputError(f"t = {time:g} is outside {name}, whose times are [{self.t_min:g}, {self.t_max:g}]")
 
     @abstractmethod
     def prior(

@@ -1,16 +1,10 @@
 """The papers' recipes: each composes, and its network has the papers' number of weights."""
 
-import dataclasses
-from typing import Any
-
 import pytest
 import torch
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from scoresde import registry
-from scoresde.cli.command import _resolve
 from scoresde.compat.base import read_recipe
 from scoresde.param.published import Published
 
@@ -56,18 +50,6 @@ def test_a_network_has_as_many_weights_as_the_papers(name):
     with torch.device("meta"):
         net = registry.build("model", recipe.model, shape=recipe.shape, classes=0)
     assert sum(weight.numel() for weight in net.parameters()) == COUNTS[name]
-
-
-@pytest.fixture(scope="module")
-def composed():
-    """Each as ``train.py experiment=…`` composes it."""
-    places = ("scoresde.training:Training", "scoresde.cli.train:Run")
-    fields = [(f.name, f.type, f) for place in places for f in dataclasses.fields(_resolve(place))]
-    fields += [(group, Any, None) for group in ("sde", "model", "param", "loss", "data")]
-    ConfigStore.instance().store(name="schema_train", node=dataclasses.make_dataclass("train", fields))
-    registry.publish()
-    with initialize_config_module("scoresde.conf", version_base=None):
-        return {name: compose("train", overrides=[f"experiment={name}", "data=digits"]) for name in COUNTS}
 
 
 @every

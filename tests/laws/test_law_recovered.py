@@ -174,7 +174,7 @@ MIXED = [
 @pytest.mark.parametrize("sde", [s for s in GAUSSIAN if label(s) in ("VP", "VE")], ids=label)
 @pytest.mark.parametrize("solver", MIXED, ids=str)
 def test_two_modes_are_recovered_with_their_weights(solver, sde):
-    """Kolmogorov–Smirnov on 2,000 samples, or 200 adaptive ones, against the exact distribution function: √n D < 2.6, odds of 1 to 4e5."""
+    """Kolmogorov–Smirnov on 2,000 samples, or 200 adaptive ones: √n D < 2.6, odds of 1 to 4e5."""
     weights, means, var = torch.tensor([0.3, 0.7], dtype=F64), torch.tensor([-1.5, 1.0], dtype=F64), 0.05
     model = GaussianMixture(sde, means[:, None], var, weights)
     n, steps = (

@@ -62,6 +62,21 @@ def test_the_memory_format_changes_no_number(name):
     assert torch.equal(again(x, noise), want)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_lie_alike_from_end_to_end(name):
+    """One layer that turns them to channels_last makes every convolution after it copy its weights, at each call."""
+    net, turned = NETWORKS[name]().eval(), []
+    for where, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(
+                lambda layer, args, where=where: turned.append(where) if not args[0].is_contiguous() else None
+            )
+    with torch.no_grad():
+        net(*batch(net))
+    net(*batch(net))
+    assert not turned
+
+
 @pytest.mark.parametrize("name", UNETS)
 def test_with_and_without_gradients_the_output_is_one(name):
     net = awake(NETWORKS[name]()).double()

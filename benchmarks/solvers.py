@@ -183,22 +183,20 @@ def measure(source: str, cell: Cell) -> list[Entry]:
     return rows
 
 
-def table(sources: list[str], problems: list[Problem], jobs: int) -> list[Entry]:
-    """Measure sources on problems, in several processes."""
+def table(sources: list[str], problems: list[Problem], jobs: int) -> Iterator[list[Entry]]:
+    """Measure sources on problems, in several processes: the rows of each, as they come."""
     if not sources:
-        return []
+        return
     for each in tqdm(problems, "references"):
         each.paths(PROCESSES["vp"])
     cells = [(each.name, process) for each in problems for process in PROCESSES]
     heavy = ("images", "planes", "digits", "spectrum", "scales", "plane")  # the longest first
     tasks = sorted(itertools.product(sources, cells), key=lambda task: heavy.index(task[1][0]))
-    rows: list[Entry] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool, tqdm(total=len(tasks), desc="source × problem × process") as bar:
         for done in as_completed([pool.submit(measure, *task) for task in tasks]):
-            rows += done.result()
+            yield done.result()
             bar.update()
-    return rows
 
 
 # reading the table
@@ -367,9 +365,10 @@ def main() -> None:
             installed.append(source)
         except importlib.metadata.PackageNotFoundError:
             print(f"{source} is not installed, so it is left out: make benchmark installs all of them")
-    kept = [row for row in _read(chosen.table) if _source(row) not in installed or row.problem not in names]
-    rows = sorted([*kept, *table(installed, problems, chosen.jobs)])
-    _write(chosen.table, list(Entry._fields), rows)
+    rows = [row for row in _read(chosen.table) if _source(row) not in installed or row.problem not in names]
+    for more in table(installed, problems, chosen.jobs):  # an hour or two: what is done is kept
+        rows = sorted([*rows, *more])
+        _write(chosen.table, list(Entry._fields), rows)
     found = means(rows)
     versions = {(row.package, row.configuration): row.version for row in rows}
     wide = [

@@ -1,13 +1,16 @@
-"""What a loss is: one number for each sample of a batch."""
+"""What a loss is: one number for each sample of a batch; and what losses share."""
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
+from scoresde.loss.time.base import TimeSampler
 from scoresde.noise import Noise
-from scoresde.score import Cond, Denoiser
+from scoresde.score import Cond, Denoiser, ScoreModel
+from scoresde.sde.base import GaussianSDE
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "along", "noised"]
 
 
 class Loss(ABC):
@@ -26,3 +29,42 @@ class Loss(ABC):
         Returns:
             Shape (B,); its mean is what training descends.
         """
+
+
+def noised(sde: GaussianSDE, x0: Tensor, noise: Noise, time: TimeSampler) -> tuple[Tensor, Tensor, Tensor]:
+    """Data at times of its own for each sample, stratified: the b-th of B takes its quantile from [b/B, (b + 1)/B).
+
+    That lowers the variance of a batch's mean and leaves the mean as it is.
+
+    Args:
+        sde: the process.
+        x0: data, shape (B, *shape).
+        noise: random numbers of the same shape.
+        time: how quantiles become times.
+
+    Returns:
+        x_t, shape (B, *shape), times, shape (B,), and what the loss there is multiplied by, shape (B,).
+
+    Source: Kingma et al. 2021, "Variational diffusion models", appendix I.1.
+    """
+    count = x0.shape[0]
+    u = (torch.arange(count, device=x0.device) + noise.uniform(())) / count
+    t, importance = time(sde, u)
+    return sde.perturb(x0, t, noise.normal()), t, importance
+
+
+def along(model: ScoreModel, x: Tensor, t: Tensor, cond: Cond | None, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The score and its derivative along v, both differentiable in the weights.
+
+    Args:
+        model, x, t, cond: as of a score model.
+        v: a direction for each sample, the shape of x.
+
+    Returns:
+        s(x, t), the shape of x, and vᵀ (∇s) v, shape (B,).
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        score = model(x, t, cond).score
+        (pull,) = torch.autograd.grad((score * v).sum(), x, create_graph=True)
+    return score, (pull * v).flatten(1).sum(1)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from scoresde.loss.base import Loss
+from scoresde.loss.base import Loss, noised
 from scoresde.loss.time.base import TimeSampler
 from scoresde.loss.weighting.base import Weighting
 from scoresde.noise import Noise
@@ -19,15 +18,11 @@ __all__ = ["DSM"]
 class DSM(Loss):
     """λ(t) ‖∇log p_t(x_t) − ∇log p(x_t | x_0)‖², the mean over coordinates, at one time t for each sample.
 
-    The times are stratified: the b-th of B samples takes its quantile from [b/B, (b + 1)/B), which lowers the variance
-    and leaves the mean as it is.
-
     Args:
-        weighting: λ, ``loss/weighting=std2`` (the paper's), ``likelihood``, ``edm``.
+        weighting: λ, ``loss/weighting=std2`` (the paper's), ``likelihood``, ``edm``, ``min_snr``, ``p2``.
         time: how times are drawn, ``loss/time=uniform``, ``log_normal``, ``importance``.
 
-    Source: Vincent 2011; Song et al. 2021, eq. 7; Kingma et al. 2021, "Variational diffusion models", appendix I.1
-    (stratified times).
+    Source: Vincent 2011; Song et al. 2021, eq. 7.
     """
 
     weighting: Weighting = nested("loss/weighting", "std2")
@@ -36,10 +31,7 @@ class DSM(Loss):
     def __call__(self, model: Denoiser, x0: Tensor, noise: Noise, cond: Cond | None = None) -> Tensor:
         """The loss of each sample, shape (B,); see `Loss`."""
         sde = model.sde
-        count = x0.shape[0]
-        u = (torch.arange(count, device=x0.device) + noise.uniform(())) / count
-        t, importance = self.time(sde, u)
-        x = sde.perturb(x0, t, noise.normal())
+        x, t, importance = noised(sde, x0, noise, self.time)
         error = (model(x, t, cond).x0 - x0).square().flatten(1).mean(1)
         # the scores differ by α/s² times what the x_0 differ by
         factor = importance * self.weighting(sde, t) * (sde.alpha(t) / sde.var(t)) ** 2

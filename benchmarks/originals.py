@@ -80,7 +80,7 @@ def ours(size: Size, kind: str, device: str) -> Contestant:
         def step() -> None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
-            average.update(net, 10_000)
+            average.update(10_000)
 
         return step
 

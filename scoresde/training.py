@@ -123,6 +123,7 @@ def fit(
 def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path) -> Iterator[Progress]:
     x, label = data
     model, optimizer, saved = state.model, state.optimizer, state.step
+    weights = list(model.parameters())
     model.train()
     for step in range(state.step, how.steps):
         rows = _rows(len(x), how, step).to(x.device)
@@ -134,10 +135,10 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
 
         optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng([x.device] if x.is_cuda else []):
-            torch.manual_seed((how.seed * 1_000_003 + step) % 2**63)  # dropout draws from torch's global generator
+            _seed((how.seed * 1_000_003 + step) % 2**63, x.device)
             value = loss(model, x[rows], noise, cond).mean()
         value.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
+        norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
         value_now, norm_now = torch.stack([value.detach(), norm.to(value)]).tolist()
         if not (math.isfinite(value_now) and math.isfinite(norm_now)):
             last = (
@@ -146,13 +147,20 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
             numbers = f"loss = {value_now}, gradient norm = {norm_now}"
             raise Diverged(f"training stopped at step {step + 1}, {numbers}: {last}; try a lower lr")
         optimizer.step()
-        state.average.update(model, step)
+        state.average.update(step)
 
         state.step = step + 1
         if state.step % how.save_every == 0 or state.step == how.steps:
             state.save(folder)
             saved = state.step
         yield Progress(state.step, value_now, norm_now, lr, state.average.model)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Of dropout, which draws from torch's global generators. `torch.manual_seed` formats a traceback at each call."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _rows(count: int, how: Training, step: int) -> Tensor:

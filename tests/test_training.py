@@ -124,7 +124,7 @@ def test_the_average_follows_its_formula():
         with torch.no_grad():
             for p in m.parameters():
                 p.add_(1.0)
-        average.update(m, k)
+        average.update(k)
         d = min(0.5, (1 + k) / (10 + k))
         expected = d * expected + (1 - d) * weights(m).double()
     assert torch.allclose(weights(average.model).double(), expected, rtol=1e-6)

@@ -10,7 +10,7 @@ from scoresde.noise import Noise
 from scoresde.score import Cond, Denoiser, ScoreModel
 from scoresde.sde.base import GaussianSDE
 
-__all__ = ["Loss", "along", "noised"]
+__all__ = ["Loss", "along", "stratified"]
 
 
 class Loss(ABC):
@@ -31,26 +31,24 @@ class Loss(ABC):
         """
 
 
-def noised(sde: GaussianSDE, x0: Tensor, noise: Noise, time: TimeSampler) -> tuple[Tensor, Tensor, Tensor]:
-    """Data at times of its own for each sample, stratified: the b-th of B takes its quantile from [b/B, (b + 1)/B).
+def stratified(sde: GaussianSDE, noise: Noise, time: TimeSampler) -> tuple[Tensor, Tensor]:
+    """A time for each sample: the b-th of B takes its quantile from [b/B, (b + 1)/B).
 
     That lowers the variance of a batch's mean and leaves the mean as it is.
 
     Args:
-        sde: the process.
-        x0: data, shape (B, *shape).
-        noise: random numbers of the same shape.
+        sde: whose times they are.
+        noise: random numbers, of shape (B, ...).
         time: how quantiles become times.
 
     Returns:
-        x_t, shape (B, *shape), times, shape (B,), and what the loss there is multiplied by, shape (B,).
+        Times, shape (B,), and what the loss there is multiplied by, shape (B,).
 
     Source: Kingma et al. 2021, "Variational diffusion models", appendix I.1.
     """
-    count = x0.shape[0]
-    u = (torch.arange(count, device=x0.device) + noise.uniform(())) / count
-    t, importance = time(sde, u)
-    return sde.perturb(x0, t, noise.normal()), t, importance
+    quantiles = noise.uniform(())
+    count = len(quantiles)
+    return time(sde, (torch.arange(count, device=quantiles.device) + quantiles) / count)
 
 
 def along(model: ScoreModel, x: Tensor, t: Tensor, cond: Cond | None, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Error against network evaluations: this package's solvers and other packages' samplers on exact scores.
 
-    python benchmarks/solvers.py                  everything: the table, its summary and the picture
+    python benchmarks/solvers.py                  all that the table lacks, its summary and the picture
     python benchmarks/solvers.py --only scoresde  measures one package anew and keeps the rows of the others
     python benchmarks/solvers.py --only           reads the table, summary and picture anew
 
@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from peers import Flow, Impossible, peers
-from problems import PROBLEMS, PROCESSES, Problem, problem
+from problems import PROBLEMS, PROCESSES, problem
 from torch import Tensor
 from tqdm import tqdm
 
@@ -183,18 +183,17 @@ def measure(source: str, cell: Cell) -> list[Entry]:
     return rows
 
 
-def table(sources: list[str], problems: list[Problem], jobs: int) -> Iterator[list[Entry]]:
-    """Measure sources on problems, in several processes: the rows of each, as they come."""
-    if not sources:
+def table(tasks: list[tuple[str, Cell]], jobs: int) -> Iterator[list[Entry]]:
+    """Measure sources on cells, in several processes: the rows of each, as they come."""
+    if not tasks:
         return
-    for each in tqdm(problems, "references"):
-        each.paths(PROCESSES["vp"])
-    cells = [(each.name, process) for each in problems for process in PROCESSES]
+    for name in tqdm(sorted({cell[0] for _, cell in tasks}), "references"):
+        problem(name).paths(PROCESSES["vp"])
     heavy = ("images", "planes", "digits", "spectrum", "scales", "plane")  # the longest first
-    tasks = sorted(itertools.product(sources, cells), key=lambda task: heavy.index(task[1][0]))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool, tqdm(total=len(tasks), desc="source × problem × process") as bar:
-        for done in as_completed([pool.submit(measure, *task) for task in tasks]):
+        ordered = sorted(tasks, key=lambda task: heavy.index(task[1][0]))
+        for done in as_completed([pool.submit(measure, *task) for task in ordered]):
             yield done.result()
             bar.update()
 
@@ -348,7 +347,7 @@ def _write(path: Path, header: list[str], rows: list[Any]) -> None:
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=SOURCES, default=list(SOURCES), help="what to measure anew")
+    parser.add_argument("--only", nargs="*", choices=SOURCES, help="what to measure anew")
     parser.add_argument("--problems", nargs="+", choices=[p.name for p in PROBLEMS], help="all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     parser.add_argument("--table", type=Path, default=ROOT / "outputs/benchmark/solvers.csv")
@@ -356,17 +355,21 @@ def main() -> None:
     chosen = parser.parse_args()
     # one thread each, and memory that is kept: the workers read both when they start
     os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31)}
-    problems = [problem(name) for name in chosen.problems] if chosen.problems else PROBLEMS
-    names = {each.name for each in problems}
     installed = []
-    for source in chosen.only:
+    for source in SOURCES if chosen.only is None else chosen.only:
         try:
             importlib.metadata.version("scoresde" if source == "calibrated" else source)
             installed.append(source)
         except importlib.metadata.PackageNotFoundError:
             print(f"{source} is not installed, so it is left out: make benchmark installs all of them")
-    rows = [row for row in _read(chosen.table) if _source(row) not in installed or row.problem not in names]
-    for more in table(installed, problems, chosen.jobs):  # an hour or two: what is done is kept
+    cells = itertools.product(chosen.problems or [each.name for each in PROBLEMS], PROCESSES)
+    tasks = list(itertools.product(installed, cells))
+    rows = _read(chosen.table)
+    if chosen.only is None:
+        there = {(_source(row), (row.problem, row.process)) for row in rows}
+        tasks = [task for task in tasks if task not in there]
+    rows = [row for row in rows if (_source(row), (row.problem, row.process)) not in tasks]
+    for more in table(tasks, chosen.jobs):  # an hour or two: what is done is kept
         rows = sorted([*rows, *more])
         _write(chosen.table, list(Entry._fields), rows)
     found = means(rows)

@@ -189,8 +189,11 @@ def summary(rows: list[Entry]) -> str:
                 for kind in kinds
             }
             kind, nfe = min(found.items(), key=lambda pair: pair[1])
+            if nfe == math.inf:
+                text += f"   {f'none within {MOST}':<37}"
+                continue
             ratios[batch].append(row.nfe / nfe)
-            text += f"   {' '.join(kind) if nfe < math.inf else 'none':<24}{nfe:>6.0f} {row.nfe / nfe:>6.2f}"
+            text += f"   {' '.join(kind):<24}{nfe:>6.0f} {row.nfe / nfe:>6.2f}"
         lines.append(text)
     for batch, values in ratios.items():
         if values:

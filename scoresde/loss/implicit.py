@@ -19,15 +19,15 @@ class Implicit(Loss):
     """λ(t) (‖s‖² + 2 vᵀ(∇s)v) with signs v = ±1, over the number of coordinates, at one time t for each sample.
 
     In the mean over v the second term is twice the divergence (Hutchinson), and the loss is that of denoising score
-    matching less λ/s_t², which no network changes; it can be negative. It asks nothing of the noise that was added, so
-    that it also learns the score of data that is noisy already. It differentiates the network twice, and varies more.
+    matching less λ/s_t², which no network changes; it can be negative. It has no target, and so varies more, and it
+    differentiates the network twice.
 
     Args:
         weighting: λ, as for denoising score matching.
         time: how times are drawn, likewise.
 
     Source: Hyvärinen 2005, "Estimation of non-normalized statistical models by score matching", eq. 4; Hutchinson 1990;
-    Song et al. 2019, "Sliced score matching", eq. 8 (the variance-reduced form, of which this is the noisy one).
+    Song et al. 2019, "Sliced score matching", eq. 8 (the variance-reduced form, with normal v).
     """
 
     weighting: Weighting = nested("loss/weighting", "std2")

@@ -23,8 +23,8 @@ class MinSNR(Weighting):
     Raises:
         InputError: for a value out of range.
 
-    Source: Hang et al. 2023, "Efficient diffusion training via min-SNR weighting strategy", eq. 9; soft: Crowson et al.
-    2024, "Scalable high-resolution pixel-space image synthesis with hourglass diffusion transformers", section 3.
+    Source: Hang et al. 2023, "Efficient diffusion training via min-SNR weighting strategy"; soft: Crowson et al. 2024,
+    "Scalable high-resolution pixel-space image synthesis with hourglass diffusion transformers".
     """
 
     gamma: float = 5.0

@@ -1,8 +1,11 @@
 """One visible training loop."""
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +13,14 @@ import torch
 from torch import Tensor
 
 from scoresde.checkpoint import describe_model, save
-from scoresde.data.base import Samples
+from scoresde.data.base import Samples, Source
 from scoresde.ema import EMA
 from scoresde.errors import Diverged, InputError, check, typed
 from scoresde.loss.base import Loss
 from scoresde.noise import Noise
 from scoresde.score import Denoiser
 from scoresde.store import read, write
+from scoresde.tensor import expand
 
 __all__ = ["CHECKPOINT", "RESUME", "Progress", "Training", "fit"]
 
@@ -25,6 +29,7 @@ CHECKPOINT = "model.safetensors"
 RESUME = "resume.safetensors"
 """The file beside it from which training goes on: raw weights and the optimizer's moments."""
 _STREAMS = 2**61  # where the streams of training begin: far from those of samples of the same seed
+_VARIATIONS = 3 * 2**60  # and those of what is done to the data
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Training:
         clip: largest norm of the gradient, > 0.
         ema: decay of the averaged weights, in [0, 1).
         labels: whether to condition on the data's class labels.
+        flip: whether each image is mirrored left to right with chance 1/2: the last axis is turned round.
+        dequantize: whether uniform noise fills the space between neighbouring levels, as likelihoods of pixels need.
         seed: of weights, noise and order.
         save_every: steps between checkpoints.
 
@@ -55,6 +62,8 @@ class Training:
     clip: float = 1.0
     ema: float = 0.999
     labels: bool = False
+    flip: bool = False
+    dequantize: bool = False
     seed: int = 0
     save_every: int = 1_000
 
@@ -81,7 +90,7 @@ class Progress(NamedTuple):
 
 
 def fit(
-    model: Denoiser, data: Samples, loss: Loss, how: Training, folder: str | Path, *, resume: bool = False
+    model: Denoiser, data: Source, loss: Loss, how: Training, folder: str | Path, *, resume: bool = False
 ) -> Iterator[Progress]:
     """Train, one step at each turn of the caller's loop.
 
@@ -89,7 +98,8 @@ def fit(
 
     Args:
         model: what is trained, in place, where it lies.
-        data: all of the data; with ``how.labels`` its labels are passed as ``label``.
+        data: all of the data, `Samples` or a source that is read while the step before is computed; with ``how.labels``
+            its labels are passed as ``label``.
         loss: the objective.
         how: the run's settings.
         folder: where `CHECKPOINT` and `RESUME` are written, every ``how.save_every`` steps and at the end.
@@ -104,11 +114,12 @@ def fit(
     """
     folder = Path(folder)
     device = next(model.parameters()).device
-    x, label = data.x.to(device), None if data.label is None else data.label.to(device)
-    if how.labels and label is None:
+    if how.batch > len(data):
+        raise InputError(f"batch = {how.batch} is larger than the data, {len(data)} samples: take a smaller batch")
+    if how.labels and data.take(torch.arange(1)).label is None:
         raise InputError("labels=true needs data with labels, and these have none: try labels=false")
-    if how.batch > len(x):
-        raise InputError(f"batch = {how.batch} is larger than the data, {len(x)} samples: take a smaller batch")
+    if how.dequantize and data.spacing == 0:
+        raise InputError("dequantize=true needs data of equally spaced levels, and these are a continuum: leave it out")
 
     state = _State(model, how)
     if resume:
@@ -117,18 +128,18 @@ def fit(
             raise InputError(
                 f"the run in {folder} has {state.step} steps already: give more, as steps={2 * state.step}"
             )
-    return _run(state, Samples(x, label), loss, how, folder)
+    return _run(state, data.to(device) if isinstance(data, Samples) else data, loss, how, folder)
 
 
-def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path) -> Iterator[Progress]:
-    x, label = data
+def _run(state: "_State", data: Source, loss: Loss, how: Training, folder: Path) -> Iterator[Progress]:
     model, optimizer, saved = state.model, state.optimizer, state.step
     weights = list(model.parameters())
     model.train()
-    for step in range(state.step, how.steps):
-        rows = _rows(len(x), how, step).to(x.device)
-        cond = {"label": label[rows]} if how.labels and label is not None else None
-        noise = Noise(how.seed, (how.batch, *x.shape[1:]), device=x.device, first=_STREAMS + step * how.batch)
+    for step, batch in _batches(data, how, state.step):
+        x, label = batch.x.to(weights[0].device), batch.label
+        cond = {"label": label.to(x.device)} if how.labels and label is not None else None
+        noise = Noise(how.seed, tuple(x.shape), device=x.device, first=_STREAMS + step * how.batch)
+        x = _varied(x, how, step, data.spacing)
         lr = how.lr * min(1.0, (step + 1) / max(1, how.warmup))
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -136,7 +147,7 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
         optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng([x.device] if x.is_cuda else []):
             _seed((how.seed * 1_000_003 + step) % 2**63, x.device)
-            value = loss(model, x[rows], noise, cond).mean()
+            value = loss(model, x, noise, cond).mean()
         value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
         value_now, norm_now = torch.stack([value.detach(), norm.to(value)]).tolist()
@@ -156,6 +167,31 @@ def _run(state: "_State", data: Samples, loss: Loss, how: Training, folder: Path
         yield Progress(state.step, value_now, norm_now, lr, state.average.model)
 
 
+def _batches(data: Source, how: Training, first: int) -> Iterator[tuple[int, Samples]]:
+    """Steps from the first on with their batches; what is not in memory is loaded two steps ahead."""
+    steps = range(first, how.steps)
+    if isinstance(data, Samples):
+        yield from ((step, data.take(_rows(len(data), how, step))) for step in steps)
+        return
+    with ThreadPoolExecutor(1, "load") as ahead:
+        waiting = deque(ahead.submit(data.take, _rows(len(data), how, step)) for step in steps[:2])
+        for step in steps:
+            batch = waiting.popleft().result()
+            if step + 2 < how.steps:
+                waiting.append(ahead.submit(data.take, _rows(len(data), how, step + 2)))
+            yield step, batch
+
+
+def _varied(x: Tensor, how: Training, step: int, spacing: float) -> Tensor:
+    """A batch mirrored and dequantized as training says, by numbers of (seed, step, sample)."""
+    noise = Noise(how.seed, tuple(x.shape), device=x.device, first=_VARIATIONS + step * how.batch)
+    if how.flip:
+        x = torch.where(expand(noise.uniform(()), x) < 0.5, x.flip(-1), x)
+    if how.dequantize:
+        x = x + spacing * (noise.uniform() - 0.5).to(x.dtype)
+    return x
+
+
 def _seed(seed: int, device: torch.device) -> None:
     """Of dropout, which draws from torch's global generators. `torch.manual_seed` formats a traceback at each call."""
     torch.default_generator.manual_seed(seed)
@@ -167,10 +203,14 @@ def _rows(count: int, how: Training, step: int) -> Tensor:
     """The batch's rows: each pass over the data takes every sample once, in an order of (seed, pass)."""
     first = step * how.batch
     passes = range(first // count, (first + how.batch - 1) // count + 1)
-    seeds = ((how.seed * 1_000_003 + number) % 2**63 for number in passes)
-    orders = [torch.randperm(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     start = first - passes[0] * count
-    return torch.cat(orders)[start : start + how.batch]
+    orders = torch.cat([_order(count, (how.seed * 1_000_003 + number) % 2**63) for number in passes])
+    return orders[start : start + how.batch]
+
+
+@lru_cache(maxsize=2)  # a pass is many steps
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 class _State:

@@ -52,7 +52,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
         )
     if not samples.isfinite().all():
         raise InputError(f"{path} holds numbers that are not finite")
-    truth = data.load()
+    source = data.load()
+    truth = source.take(torch.arange(len(source)))
     print(f"{len(samples)} samples of {path} against data={config['data']['name']}, {len(truth.x)} of it\n")
     figures: dict[str, float] = {}
     for name, metric in metrics.items():

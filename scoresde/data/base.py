@@ -1,18 +1,58 @@
-"""What a data set is: tensors of one shape, their bounds, their labels."""
+"""What a data set is: rows of one shape, their bounds, their labels."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-__all__ = ["Data", "Samples"]
+__all__ = ["Data", "Samples", "Source"]
 
 
-class Samples(NamedTuple):
+class Source(ABC):
+    """Rows that are had by their numbers, the same at every call.
+
+    ``spacing`` is the distance between neighbouring values where there are only some, as of pixels, and 0 for a
+    continuum.
+    """
+
+    spacing: float = 0.0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> "Samples":
+        """Some of the rows.
+
+        Args:
+            rows: their numbers, int64, shape (B,), on the CPU.
+
+        Returns:
+            The samples, in that order.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Source):
     """Data in memory: x of shape (N, *shape), float32, and labels of shape (N,), int64, or None."""
 
     x: Tensor
     label: Tensor | None = None
+    spacing: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Tensor) -> "Samples":
+        """Some of the rows; see `Source`."""
+        rows = rows.to(self.x.device)
+        return replace(self, x=self.x[rows], label=None if self.label is None else self.label[rows])
+
+    def to(self, device: torch.device | str) -> "Samples":
+        """The same on a device."""
+        return replace(self, x=self.x.to(device), label=None if self.label is None else self.label.to(device))
 
 
 class Data(ABC):
@@ -27,5 +67,5 @@ class Data(ABC):
     classes: int = 0
 
     @abstractmethod
-    def load(self) -> Samples:
-        """All of it, the same at every call."""
+    def load(self) -> Source:
+        """All of it: `Samples` where it fits in memory, else a `Source` that reads rows when they are asked for."""

@@ -28,4 +28,4 @@ class Digits(Data):
 
         pixels, label = load_digits(return_X_y=True)
         x = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, *self.shape)
-        return Samples(x / 8 - 1, torch.as_tensor(label, dtype=torch.int64))
+        return Samples(x / 8 - 1, torch.as_tensor(label, dtype=torch.int64), spacing=1 / 8)

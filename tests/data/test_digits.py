@@ -5,7 +5,8 @@ from scoresde.registry import build, describe
 
 
 def test_digits_are_what_they_say():
-    x, label = Digits().load()
+    data = Digits().load()
+    x, label = data.x, data.label
     assert x.shape == (1797, *Digits.shape)
     assert x.dtype == torch.float32
     assert (x.min().item(), x.max().item()) == Digits.range
@@ -18,7 +19,7 @@ def test_digits_are_what_they_say():
 def test_values_are_the_seventeen_levels_of_the_scans():
     from sklearn.datasets import load_digits
 
-    x, _ = Digits().load()
+    x = Digits().load().x
     assert torch.equal((x + 1) * 8, torch.as_tensor(load_digits().images, dtype=torch.float32)[:, None])
 
 

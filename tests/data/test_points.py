@@ -16,7 +16,8 @@ MIXTURES = ("eight_gaussians", "mixture")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_points_are_what_they_say(kind):
-    x, label = Points(kind, n=20_000).load()
+    data = Points(kind, n=20_000).load()
+    x, label = data.x, data.label
     assert x.shape == (20_000, *Points.shape)
     assert x.dtype == torch.float32
     assert label is None
@@ -42,7 +43,7 @@ def test_any_size(kind, n):
 
 
 def test_checkerboard_fills_eight_squares_evenly():
-    x, _ = Points("checkerboard", n=8000).load()
+    x = Points("checkerboard", n=8000).load().x
     cells = (x.double() / (3**0.5 / 2) + 2).floor().long()
     assert ((cells.sum(-1) % 2) == 0).all()
     counts = torch.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16)
@@ -51,7 +52,7 @@ def test_checkerboard_fills_eight_squares_evenly():
 
 
 def test_rings_hold_points_in_proportion_to_their_length():
-    x, _ = Points("rings", n=12_000).load()
+    x = Points("rings", n=12_000).load().x
     radius = x.norm(dim=-1) * 3**0.5
     edges = [0.5, 1.5, 2.5, 3.5]
     shares = [((radius > low) & (radius < high)).float().mean().item() for low, high in pairwise(edges)]

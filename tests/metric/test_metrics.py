@@ -178,14 +178,15 @@ def test_a_copy_has_no_distance_to_its_nearest_neighbour():
 
 
 def test_nearest_neighbours_in_many_dimensions():
-    x, _ = Digits().load()
+    x = Digits().load().x
     near, within = Nearest()(x[:300], Samples(x, None)).values()
     assert near == pytest.approx(0, abs=1e-9)
     assert 1.5 < within < 3
 
 
 def test_the_classifier_knows_digits_from_noise():
-    x, label = Digits().load()
+    data = Digits().load()
+    x, label = data.x, data.label
     assert label is not None
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     new, seen = order[:300], order[300:]

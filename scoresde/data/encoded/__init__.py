@@ -1,0 +1,3 @@
+"""Images in files."""
+
+__all__: list[str] = []

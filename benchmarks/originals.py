@@ -66,6 +66,7 @@ def ours(size: Size, kind: str, device: str) -> Contestant:
         kind: ncsnpp or ddpmpp.
         device: where it lies.
     """
+    from scoresde.diagnosis import finite
     from scoresde.ema import EMA
     from scoresde.registry import build
 
@@ -81,6 +82,7 @@ def ours(size: Size, kind: str, device: str) -> Contestant:
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             average.update(10_000)
+            finite(average.weights)
 
         return step
 

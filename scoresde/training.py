@@ -1,26 +1,30 @@
 """One visible training loop."""
 
 import math
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from scoresde.batches import Batches
 from scoresde.checkpoint import describe_model, save
-from scoresde.data.base import Samples, Source
+from scoresde.data.base import Source
+from scoresde.diagnosis import finite, first_bad
 from scoresde.ema import EMA
 from scoresde.errors import Diverged, InputError, check, typed
 from scoresde.loss.base import Loss
 from scoresde.noise import Noise
-from scoresde.score import Denoiser
+from scoresde.score import Cond, Denoiser
 from scoresde.store import read, write
-from scoresde.tensor import expand
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 __all__ = ["CHECKPOINT", "RESUME", "Progress", "Training", "fit"]
 
@@ -29,7 +33,6 @@ CHECKPOINT = "model.safetensors"
 RESUME = "resume.safetensors"
 """The file beside it from which training goes on: raw weights and the optimizer's moments."""
 _STREAMS = 2**61  # where the streams of training begin: far from those of samples of the same seed
-_VARIATIONS = 3 * 2**60  # and those of what is done to the data
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Training:
 
     Args:
         steps: optimizer steps in all.
-        batch: samples a step.
+        batch: samples a step, of all processes together.
+        accumulate: parts in which each process computes its share of a batch, one after the other, to save memory.
+        precision: of the network's products: float32, or bf16 by autocast; weights and losses stay as they are.
+        compile: whether torch.compile makes the network's code; it takes a minute or more.
         lr: Adam's learning rate, > 0.
         warmup: steps over which the learning rate rises linearly from 0.
         clip: largest norm of the gradient, > 0.
@@ -57,6 +63,9 @@ class Training:
 
     steps: int = 20_000
     batch: int = 128
+    accumulate: int = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
     lr: float = 2e-4
     warmup: int = 1_000
     clip: float = 1.0
@@ -70,7 +79,7 @@ class Training:
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
         typed(self)
-        for field in ("steps", "batch", "save_every"):
+        for field in ("steps", "batch", "accumulate", "save_every"):
             check(self, field, getattr(self, field) >= 1, "a whole number >= 1")
         for field in ("lr", "clip"):
             check(self, field, 0 < getattr(self, field) <= 1e30, "a number in (0, 1e30]")
@@ -102,7 +111,8 @@ def fit(
             its labels are passed as ``label``.
         loss: the objective.
         how: the run's settings.
-        folder: where `CHECKPOINT` and `RESUME` are written, every ``how.save_every`` steps and at the end.
+        folder: where `CHECKPOINT` and `RESUME` are written, every ``how.save_every`` steps and at the end; of several
+            processes, which torchrun starts, the first one's counts and the first one writes.
         resume: whether to go on from the folder's `RESUME`.
 
     Yields:
@@ -112,15 +122,15 @@ def fit(
         InputError: before the first step, for data or a checkpoint that do not fit.
         Diverged: at the step whose loss or gradient is not finite, before it touches the weights.
     """
-    folder = Path(folder)
-    device = next(model.parameters()).device
-    if how.batch > len(data):
-        raise InputError(f"batch = {how.batch} is larger than the data, {len(data)} samples: take a smaller batch")
     if how.labels and data.take(torch.arange(1)).label is None:
         raise InputError("labels=true needs data with labels, and these have none: try labels=false")
-    if how.dequantize and data.spacing == 0:
-        raise InputError("dequantize=true needs data of equally spaced levels, and these are a continuum: leave it out")
-
+    batches = Batches(data, how.batch, how.seed, how.flip, how.dequantize)
+    engine, folder = _engine(next(model.parameters()).device, Path(folder))
+    if how.batch < how.accumulate * engine.num_processes:
+        raise InputError(
+            f"batch = {how.batch} is too small for {engine.num_processes} processes with accumulate = {how.accumulate} "
+            "parts each: take a larger batch"
+        )
     state = _State(model, how)
     if resume:
         state.restore(folder / RESUME)
@@ -128,68 +138,85 @@ def fit(
             raise InputError(
                 f"the run in {folder} has {state.step} steps already: give more, as steps={2 * state.step}"
             )
-    return _run(state, data.to(device) if isinstance(data, Samples) else data, loss, how, folder)
+    return _run(state, batches, loss, how, folder, engine)
 
 
-def _run(state: "_State", data: Source, loss: Loss, how: Training, folder: Path) -> Iterator[Progress]:
+def _run(
+    state: "_State", batches: Batches, loss: Loss, how: Training, folder: Path, engine: "Accelerator"
+) -> Iterator[Progress]:
     model, optimizer, saved = state.model, state.optimizer, state.step
     weights = list(model.parameters())
+    device, average = weights[0].device, finite(state.average.weights)
+    objective = engine.prepare_model(_Objective(model, loss, how), device_placement=False)
+    mine = _share(range(how.batch), engine.process_index, engine.num_processes)
     model.train()
-    for step, batch in _batches(data, how, state.step):
-        x, label = batch.x.to(weights[0].device), batch.label
-        cond = {"label": label.to(x.device)} if how.labels and label is not None else None
-        noise = Noise(how.seed, tuple(x.shape), device=x.device, first=_STREAMS + step * how.batch)
-        x = _varied(x, how, step, data.spacing)
+    for step, batch in batches.read(range(state.step, how.steps), mine, device):
+        everything = Noise(how.seed, (how.batch, *model.shape), device=device, first=_STREAMS + step * how.batch)
         lr = how.lr * min(1.0, (step + 1) / max(1, how.warmup))
         for group in optimizer.param_groups:
             group["lr"] = lr
 
         optimizer.zero_grad(set_to_none=True)
-        with torch.random.fork_rng([x.device] if x.is_cuda else []):
-            _seed((how.seed * 1_000_003 + step) % 2**63, x.device)
-            value = loss(model, x, noise, cond).mean()
-        value.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
-        value_now, norm_now = torch.stack([value.detach(), norm.to(value)]).tolist()
-        if not (math.isfinite(value_now) and math.isfinite(norm_now)):
-            last = (
-                f"the last good checkpoint is {folder / CHECKPOINT} of step {saved}" if saved else "none is saved yet"
-            )
-            numbers = f"loss = {value_now}, gradient norm = {norm_now}"
-            raise Diverged(f"training stopped at step {step + 1}, {numbers}: {last}; try a lower lr")
+        value = torch.zeros((), device=device)
+        for number in range(how.accumulate):
+            part = _share(mine, number, how.accumulate)
+            here = slice(part.start - mine.start, part.stop - mine.start)
+            x, label = batch.x[here], None if batch.label is None else batch.label[here]
+            cond = {"label": label} if how.labels and label is not None else None
+            given = x, everything.rows(part), cond, (how.seed * 1_000_003 + step + (part.start << 40)) % 2**63
+            last = number == how.accumulate - 1
+            with nullcontext() if last else engine.no_sync(objective):
+                # processes average their gradients: each has its share of the batch's mean, times their number
+                share = objective(*given) * (engine.num_processes / how.batch)
+                share.backward()
+            value = value + share.detach()
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        # one wait for the device: the average of the step before is looked at with this one's loss
+        numbers = torch.stack([engine.reduce(value, "mean"), norm.to(value), average.to(value)]).tolist()
+        if not math.isfinite(sum(numbers)):
+            raise state.diverged(numbers, x, partial(objective, *given), folder, saved)
+        torch.nn.utils.clip_grads_with_norm_(weights, how.clip, norm)
         optimizer.step()
         state.average.update(step)
+        average = finite(state.average.weights)
 
         state.step = step + 1
         if state.step % how.save_every == 0 or state.step == how.steps:
-            state.save(folder)
+            if not average.isfinite():
+                raise state.diverged(numbers, x, partial(objective, *given), folder, saved)
+            if engine.is_main_process:
+                state.save(folder)
+            engine.wait_for_everyone()
             saved = state.step
-        yield Progress(state.step, value_now, norm_now, lr, state.average.model)
+        yield Progress(state.step, numbers[0], numbers[1], lr, state.average.model)
 
 
-def _batches(data: Source, how: Training, first: int) -> Iterator[tuple[int, Samples]]:
-    """Steps from the first on with their batches; what is not in memory is loaded two steps ahead."""
-    steps = range(first, how.steps)
-    if isinstance(data, Samples):
-        yield from ((step, data.take(_rows(len(data), how, step))) for step in steps)
-        return
-    with ThreadPoolExecutor(1, "load") as ahead:
-        waiting = deque(ahead.submit(data.take, _rows(len(data), how, step)) for step in steps[:2])
-        for step in steps:
-            batch = waiting.popleft().result()
-            if step + 2 < how.steps:
-                waiting.append(ahead.submit(data.take, _rows(len(data), how, step + 2)))
-            yield step, batch
+class _Objective(nn.Module):
+    """The sum of a part's losses: the module that Accelerate wraps, so that a loss sees the model itself."""
+
+    def __init__(self, model: Denoiser, loss: Loss, how: Training) -> None:
+        super().__init__()
+        self.model, self.loss, self.how = model, loss, how
+
+    def forward(self, x: Tensor, noise: Noise, cond: Cond | None, dropout: int) -> Tensor:
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            _seed(dropout, x.device)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.how.precision == "bf16"):
+                return self.loss(self.model, x, copy(noise), cond).sum()
 
 
-def _varied(x: Tensor, how: Training, step: int, spacing: float) -> Tensor:
-    """A batch mirrored and dequantized as training says, by numbers of (seed, step, sample)."""
-    noise = Noise(how.seed, tuple(x.shape), device=x.device, first=_VARIATIONS + step * how.batch)
-    if how.flip:
-        x = torch.where(expand(noise.uniform(()), x) < 0.5, x.flip(-1), x)
-    if how.dequantize:
-        x = x + spacing * (noise.uniform() - 0.5).to(x.dtype)
-    return x
+def _engine(device: torch.device, folder: Path) -> "tuple[Accelerator, Path]":
+    """Accelerate, which joins the processes that torchrun started, and the folder of the first of them."""
+    from accelerate import Accelerator
+    from accelerate.utils import broadcast_object_list
+
+    engine = Accelerator(cpu=device.type == "cpu", device_placement=False)
+    return engine, Path(broadcast_object_list([str(folder)])[0])
+
+
+def _share(whole: range, number: int, count: int) -> range:
+    """One of so many parts of a range, whose lengths differ by one at most."""
+    return whole[len(whole) * number // count : len(whole) * (number + 1) // count]
 
 
 def _seed(seed: int, device: torch.device) -> None:
@@ -199,26 +226,14 @@ def _seed(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _rows(count: int, how: Training, step: int) -> Tensor:
-    """The batch's rows: each pass over the data takes every sample once, in an order of (seed, pass)."""
-    first = step * how.batch
-    passes = range(first // count, (first + how.batch - 1) // count + 1)
-    start = first - passes[0] * count
-    orders = torch.cat([_order(count, (how.seed * 1_000_003 + number) % 2**63) for number in passes])
-    return orders[start : start + how.batch]
-
-
-@lru_cache(maxsize=2)  # a pass is many steps
-def _order(count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-
-
 class _State:
     """What a run consists of: raw weights, their average, the optimizer's moments, the steps done."""
 
     def __init__(self, model: Denoiser, how: Training) -> None:
         self.model = model
         self.average = EMA(model, how.ema)
+        if how.compile:
+            model.net.compile()
         # fused: one pass over the weights, where the default takes a dozen
         self.optimizer = torch.optim.Adam(model.parameters(), lr=how.lr, fused=_fuses(model))
         self.step = 0
@@ -230,6 +245,33 @@ class _State:
         tensors |= {f"adam.{i}.{k}": v for i, moment in moments.items() for k, v in moment.items()}
         write(folder / RESUME, tensors, {"step": self.step, "trained": describe_model(self.model)})
         save(folder / CHECKPOINT, self.average.model, {"step": self.step})
+
+    def diverged(
+        self, numbers: list[float], x: Tensor, objective: Callable[[], Tensor], folder: Path, saved: int
+    ) -> Diverged:
+        """What is told of a step whose numbers are not finite."""
+        raw, averaged = (dict(m.named_parameters()) for m in (self.model, self.average.model))
+        moments = {
+            f"{kind} of {name}": moment
+            for name, weight in raw.items()
+            for kind, moment in self.optimizer.state.get(weight, {}).items()
+        }
+        kept: dict[str, dict[str, Tensor | None]] = {
+            "data": {"": x},
+            "optimizer's": moments,  # what is wrong there is in the weights by now
+            "weight": {**raw},
+            "averaged weight": {**averaged},
+        }
+        loss, gradient, _ = numbers
+        if math.isfinite(loss):
+            kept["gradient of"] = {name: weight.grad for name, weight in raw.items()}
+        culprit = first_bad(kept, self.model.net, objective)
+        last = f"the last good checkpoint is {folder / CHECKPOINT} of step {saved}" if saved else "none is saved yet"
+        return Diverged(
+            f"training stopped at step {self.step + 1}, {culprit} is not finite "
+            f"(loss {loss:.4g}, gradient norm {gradient:.4g}): "
+            f"{last}; try a lower lr"
+        )
 
     def restore(self, path: Path) -> None:
         tensors, card = read(path)

@@ -13,7 +13,7 @@ import scoresde
 ROOT = Path(scoresde.__file__).parent
 FLOORS = [
     {"errors"},
-    {"files", "foreign"},
+    {"files", "foreign", "diagnosis"},
     {"tensor", "noise", "registry", "store", "pickled"},
     {"sde", "model", "param"},  # strangers to each other
     {"score", "assemble"},
@@ -23,7 +23,8 @@ FLOORS = [
     {"solver", "metric", "ema"},
     {"compat"},
     {"loss", "posterior", "likelihood", "sampling", "checkpoint", "calibration"},
-    {"training", "plot"},
+    {"batches", "plot"},
+    {"training"},
     {"conf", "cli"},
 ]
 ENGINES = {"torchdiffeq", "torchsde", "accelerate"}

@@ -20,7 +20,7 @@ from scoresde.cli.help import show_help
 from scoresde.errors import Assumed, Diverged, InputError, nearest
 from scoresde.files import whole
 
-__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "record", "version"]
+__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "rank", "record", "version"]
 
 
 def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
@@ -42,8 +42,19 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     # flags first: the argument parser takes overrides only in one piece
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: not a.startswith("-") and ("=" in a or a.startswith("~")))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
+    if rank() > 0:  # one run, one folder: the first process's
+        silent = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        sys.argv[1:] = [
+            *(a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")),
+            *("hydra.run.dir=.", "hydra.output_subdir=null", *silent),
+        ]
     with one_line(name):
         _run(name, groups, settings, job)
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun started; 0, the first, alone writes and speaks."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def newest(name: str, otherwise: str) -> Path:
@@ -59,7 +70,7 @@ def newest(name: str, otherwise: str) -> Path:
 
 
 def pick_device(device: str) -> str:
-    """``auto`` is a GPU where there is one.
+    """``auto`` is a GPU where there is one: of several processes on a machine, each takes its own.
 
     Raises:
         InputError: for a device that torch does not have.
@@ -67,7 +78,7 @@ def pick_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -147,7 +158,7 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
         line = None if os.environ.get("SCORESDE_DEBUG") else _say(error, name)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error{f' in process {rank()}' if rank() else ''}: {line}", file=sys.stderr)
         raise SystemExit(_status(error)) from None
 
 

@@ -1,6 +1,7 @@
 """Train a score network."""
 
 import csv
+import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scoresde.cli.command import command, one_line, pick_device, record
+from scoresde.cli.command import command, one_line, pick_device, rank, record
 
 __all__ = ["Run", "main", "run"]
 
@@ -67,14 +68,23 @@ def run(config: dict[str, Any], folder: Path) -> None:
     net = build("model", config["model"], shape=data.shape, classes=data.classes if how.labels else 0)
     model = Denoiser(net, sde, param, data.range).to(device)
     samples = data.load()
-    if config["resume"]:
+    if config["resume"] and rank() == 0:
         _same_run(folder, config)
     progress = fit(model, samples, loss, how, folder, resume=bool(config["resume"]))
+    if rank() > 0:
+        for _ in progress:
+            pass
+        return
     done = read(folder / RESUME)[1]["step"] if config["resume"] else 0
     board = _board(folder) if config["tensorboard"] else None
     count = sum(p.numel() for p in net.parameters())
     names = {group: config[group]["name"] for group in ("sde", "model", "param", "loss", "data")}
-    print(f"training {' '.join(f'{k}={v}' for k, v in names.items())}: {count:,} parameters, on {device}, in {folder}")
+    where = (
+        f"{device.partition(':')[0]} of {ranks} processes"
+        if (ranks := int(os.environ.get("WORLD_SIZE", "1"))) > 1
+        else device
+    )
+    print(f"training {' '.join(f'{k}={v}' for k, v in names.items())}: {count:,} parameters, on {where}, in {folder}")
 
     rows = _Log(folder / "loss.csv", keep=done)
     label = torch.arange(16, device=device) % data.classes if how.labels else None
@@ -108,7 +118,7 @@ def _same_run(folder: Path, config: dict[str, Any]) -> None:
 
     kept = folder / "train.config.yaml"
     before = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else None
-    for key in ("data", "loss", "labels", "batch", "seed", "ema"):
+    for key in ("data", "loss", "labels", "flip", "dequantize", "batch", "seed", "ema"):
         if isinstance(before, dict) and before.get(key) != config[key]:
             was, asked = before.get(key), config[key]
             raise InputError(f"cannot resume {folder}: it was trained with {key} = {was}, not {asked}; start a new run")

@@ -5,12 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from scoresde.loss.time.base import TimeSampler
 from scoresde.noise import Noise
 from scoresde.score import Cond, Denoiser, ScoreModel
-from scoresde.sde.base import GaussianSDE
 
-__all__ = ["Loss", "along", "stratified"]
+__all__ = ["Loss", "along"]
 
 
 class Loss(ABC):
@@ -29,26 +27,6 @@ class Loss(ABC):
         Returns:
             Shape (B,); its mean is what training descends.
         """
-
-
-def stratified(sde: GaussianSDE, noise: Noise, time: TimeSampler) -> tuple[Tensor, Tensor]:
-    """A time for each sample: the b-th of B takes its quantile from [b/B, (b + 1)/B).
-
-    That lowers the variance of a batch's mean and leaves the mean as it is.
-
-    Args:
-        sde: whose times they are.
-        noise: random numbers, of shape (B, ...).
-        time: how quantiles become times.
-
-    Returns:
-        Times, shape (B,), and what the loss there is multiplied by, shape (B,).
-
-    Source: Kingma et al. 2021, "Variational diffusion models", appendix I.1.
-    """
-    quantiles = noise.uniform(())
-    count = len(quantiles)
-    return time(sde, (torch.arange(count, device=quantiles.device) + quantiles) / count)
 
 
 def along(model: ScoreModel, x: Tensor, t: Tensor, cond: Cond | None, v: Tensor) -> tuple[Tensor, Tensor]:

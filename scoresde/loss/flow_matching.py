@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoresde.loss.base import Loss, stratified
+from scoresde.loss.base import Loss
 from scoresde.loss.time.base import TimeSampler
 from scoresde.noise import Noise
 from scoresde.registry import nested
@@ -38,7 +38,7 @@ class FlowMatching(Loss):
     def __call__(self, model: Denoiser, x0: Tensor, noise: Noise, cond: Cond | None = None) -> Tensor:
         """The loss of each sample, shape (B,); see `Loss`."""
         sde = model.sde
-        t, importance = stratified(sde, noise, self.time)
+        t, importance = self.time(sde, noise.stratified())
         eps = noise.normal()
         if self.coupling:
             eps = eps[_assignment(x0, eps)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.loss.base import Loss, along, stratified
+from scoresde.loss.base import Loss, along
 from scoresde.loss.time.base import TimeSampler
 from scoresde.loss.weighting.base import Weighting
 from scoresde.noise import Noise
@@ -35,7 +35,7 @@ class Implicit(Loss):
 
     def __call__(self, model: Denoiser, x0: Tensor, noise: Noise, cond: Cond | None = None) -> Tensor:
         """The loss of each sample, shape (B,); see `Loss`."""
-        t, importance = stratified(model.sde, noise, self.time)
+        t, importance = self.time(model.sde, noise.stratified())
         x = model.sde.perturb(x0, t, noise.normal())
         v = noise.normal().sign()
         score, slope = along(model, x, t, cond, v)

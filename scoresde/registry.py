@@ -19,6 +19,7 @@ from scoresde.errors import InputError, nearest
 __all__ = [
     "build",
     "component",
+    "configurable",
     "describe",
     "groups",
     "names",
@@ -222,7 +223,7 @@ def _plain(value: Any, is_component: bool) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _configurable(hint: Any) -> Any:
+def configurable(hint: Any) -> Any:
     """A field's type as OmegaConf knows it: a Literal is a string there, checked by `_validate`."""
     return str if typing.get_origin(hint) is Literal else hint
 
@@ -239,7 +240,7 @@ def _node(name: str, cls: type[Any]) -> type[Any]:
             defaults.append({f.name: f.metadata["name"]})
             entries.append((f.name, Any, None))
         elif f.default is not dataclasses.MISSING:
-            entries.append((f.name, _configurable(hints[f.name]), f.default))
+            entries.append((f.name, configurable(hints[f.name]), f.default))
     if defaults:
         entries.append(("defaults", list[Any], dataclasses.field(default_factory=lambda: ["_self_", *defaults])))
     return dataclasses.make_dataclass(cls.__name__, entries)
@@ -256,7 +257,7 @@ def _validate(cls: type[Any], values: Mapping[str, Any], where: str) -> dict[str
         hint = hints[key]
         if "${" in str(value):  # OmegaConf would look it up, in the environment too
             raise InputError(f"{where}: {key} = {value!r} must be a plain value")
-        schema = dataclasses.make_dataclass("Schema", [("value", _configurable(hint))])
+        schema = dataclasses.make_dataclass("Schema", [("value", configurable(hint))])
         if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
             raise InputError(
                 f"{where}: {key} = {value!r} is not an option: {nearest(str(value), typing.get_args(hint))}"

@@ -43,11 +43,7 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: not a.startswith("-") and ("=" in a or a.startswith("~")))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
     if rank() > 0:  # one run, one folder: the first process's
-        silent = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
-        sys.argv[1:] = [
-            *(a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")),
-            *("hydra.run.dir=.", "hydra.output_subdir=null", *silent),
-        ]
+        sys.argv[1:] = [*(a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")), "hydra.run.dir=."]
     with one_line(name):
         _run(name, groups, settings, job)
 
@@ -126,7 +122,11 @@ def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) ->
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    fields: list[Any] = [(f.name, f.type, f) for place in settings for f in dataclasses.fields(_resolve(place))]
+    fields: list[Any] = [
+        (f.name, registry.configurable(f.type), dataclasses.field(default=f.default))  # a new one: it keeps its type
+        for place in settings
+        for f in dataclasses.fields(_resolve(place))
+    ]
     fields += [(group, Any, None) for group in groups]
     ConfigStore.instance().store(name=f"schema_{name}", node=dataclasses.make_dataclass(name, fields))
     registry.publish()

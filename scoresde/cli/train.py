@@ -79,11 +79,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     board = _board(folder) if config["tensorboard"] else None
     count = sum(p.numel() for p in net.parameters())
     names = {group: config[group]["name"] for group in ("sde", "model", "param", "loss", "data")}
-    where = (
-        f"{device.partition(':')[0]} of {ranks} processes"
-        if (ranks := int(os.environ.get("WORLD_SIZE", "1"))) > 1
-        else device
-    )
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    where = f"{device.partition(':')[0]}, {ranks} processes" if ranks > 1 else device
     print(f"training {' '.join(f'{k}={v}' for k, v in names.items())}: {count:,} parameters, on {where}, in {folder}")
 
     rows = _Log(folder / "loss.csv", keep=done)

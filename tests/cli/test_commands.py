@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model=mlp", "model.width=16", "model.depth=1", "steps=6", "batch=32", "warmup=2", "save_every=4"]
@@ -311,6 +313,37 @@ def test_multirun(command, tmp_path):
         assert yaml.safe_load((tmp_path / "many" / job / "train.config.yaml").read_text())["sde"]["name"] == name
 
 
+def test_images_of_a_folder_train_and_are_evaluated(command, tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(16):
+            pixels = np.random.default_rng(i).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i}.png")
+    (tmp_path / "pets" / "cat" / "broken.png").write_bytes(b"")
+    data = ["data=folder", "data.path=pets", "data.on_error=skip"]
+    status, _, err = command("train", *SMALL, *data, "labels=true", "flip=true", "dequantize=true", "batch=8")
+    assert status == 0, err
+    assert "note: 1 of 33 images are skipped, the first because pets/cat/broken.png is no image" in err
+    status, _, err = command("sample", "checkpoint=run/model.safetensors", "n=20", "steps=3", "label=1")
+    assert status == 0, err
+    status, out, err = command("evaluate", *data, "metric=energy")
+    assert status == 0, err
+    assert "32 of it" in out
+
+
+def test_two_processes_are_one_run(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "train.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *TINY, "device=cpu"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("training sde=vp") == done.stdout.count("checkpoint ") == 1
+    assert "on cpu, 2 processes, in outputs/" in done.stdout
+    assert done.stderr.count("6/6") == 1
+    (folder,) = (tmp_path / "outputs" / "train").iterdir()
+    assert len((folder / "loss.csv").read_text().splitlines()) == 7
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -332,6 +365,12 @@ def test_multirun(command, tmp_path):
         (["sde=double_well"], ["GaussianSDE", "DoubleWell", "sde=vp"]),
         (["steps=0"], ["Training.steps = 0", ">= 1"]),
         (["lr=nan"], ["lr = nan"]),
+        (["precision=fp16"], ["Training.precision = 'fp16'", "bf16"]),
+        (["batch=8", "accumulate=9"], ["batch = 8 is too small", "accumulate = 9"]),
+        (["data=points", "dequantize=true"], ["dequantize=true needs data of equally spaced levels"]),
+        (["data=folder"], ["data=folder needs a folder", "data.path="]),
+        (["data=archive", "data.path=x.zip"], ["data.path = x.zip: there is no such file"]),
+        (["data=array", "data.path=x.csv"], ["data.path = x.csv", ".npy"]),
         (["batch=100000"], ["batch = 100000", "1797"]),
         (["device=tpu"], ["device = 'tpu'", "device=auto"]),
         (["data=points", "labels=true"], ["labels=true needs data with labels"]),

@@ -68,6 +68,7 @@ def ours(size: Size, kind: str, device: str) -> Contestant:
     """
     from scoresde.diagnosis import finite
     from scoresde.ema import EMA
+    from scoresde.ema.decay import Decay
     from scoresde.registry import build
 
     fields = {name: getattr(size, name) for name in ("channels", "multipliers", "blocks", "attention")}
@@ -76,12 +77,12 @@ def ours(size: Size, kind: str, device: str) -> Contestant:
 
     def finish(net: nn.Module) -> Callable[[], None]:
         optimizer = torch.optim.Adam(net.parameters(), lr=2e-4, fused=True)
-        average = EMA(net, 0.999)
+        average = EMA(net, Decay(0.999))
 
         def step() -> None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
-            average.update(10_000)
+            average.update(10_000, size.batch)
             finite(average.weights)
 
         return step

@@ -39,6 +39,7 @@ from scoresde import plot
 from scoresde.analytic import GaussianMixture
 from scoresde.data.base import Samples
 from scoresde.data.points import Points
+from scoresde.ema.decay import Decay
 from scoresde.grid.log_snr import LogSNR
 from scoresde.loss.dsm import DSM
 from scoresde.metric.energy import Energy
@@ -311,10 +312,10 @@ def learn(model, steps=2000, batch=256):
     torch.manual_seed(0)  # of the first weights
     net = MLP(shape=model.shape, classes=0, width=64, depth=3)
     data = Samples(model.draw(Noise(seed=7, shape=(20_000, *model.shape))), None)
-    how = Training(steps=steps, batch=batch, lr=3e-3, warmup=100, ema=0.995, save_every=steps)
+    how = Training(steps=steps, batch=batch, lr=3e-3, warmup=100, save_every=steps)
     losses = []
     with tempfile.TemporaryDirectory() as folder:
-        for progress in fit(Denoiser(net, sde, Eps()), data, DSM(), how, folder):
+        for progress in fit(Denoiser(net, sde, Eps()), data, DSM(), how, folder, ema=Decay(0.995)):
             losses.append(progress.loss)
     return progress.average, losses
 

@@ -16,10 +16,13 @@ from scoresde.batches import Batches
 from scoresde.checkpoint import describe_model, save
 from scoresde.data.base import Source
 from scoresde.diagnosis import finite, first_bad
-from scoresde.ema import EMA
+from scoresde.ema.base import EMA, Averaging
+from scoresde.ema.decay import Decay
+from scoresde.ema.power import Power
 from scoresde.errors import Diverged, InputError, check, typed
 from scoresde.loss.base import Loss
 from scoresde.noise import Noise
+from scoresde.posthoc import SNAPSHOTS
 from scoresde.score import Cond, Denoiser
 from scoresde.store import read, write
 
@@ -48,7 +51,6 @@ class Training:
         lr: Adam's learning rate, > 0.
         warmup: steps over which the learning rate rises linearly from 0.
         clip: largest norm of the gradient, > 0.
-        ema: decay of the averaged weights, in [0, 1).
         labels: whether to condition on the data's class labels.
         flip: whether each image is mirrored left to right with chance 1/2: the last axis is turned round.
         dequantize: whether uniform noise fills the space between neighbouring levels, as likelihoods of pixels need.
@@ -69,7 +71,6 @@ class Training:
     lr: float = 2e-4
     warmup: int = 1_000
     clip: float = 1.0
-    ema: float = 0.999
     labels: bool = False
     flip: bool = False
     dequantize: bool = False
@@ -84,7 +85,6 @@ class Training:
         for field in ("lr", "clip"):
             check(self, field, 0 < getattr(self, field) <= 1e30, "a number in (0, 1e30]")
         check(self, "warmup", self.warmup >= 0, "a whole number >= 0")
-        check(self, "ema", 0 <= self.ema < 1, "a number in [0, 1)")
         check(self, "seed", 0 <= self.seed < 2**63, "a whole number in [0, 2**63)")
 
 
@@ -99,7 +99,14 @@ class Progress(NamedTuple):
 
 
 def fit(
-    model: Denoiser, data: Source, loss: Loss, how: Training, folder: str | Path, *, resume: bool = False
+    model: Denoiser,
+    data: Source,
+    loss: Loss,
+    how: Training,
+    folder: str | Path,
+    *,
+    ema: Averaging | None = None,
+    resume: bool = False,
 ) -> Iterator[Progress]:
     """Train, one step at each turn of the caller's loop.
 
@@ -113,6 +120,7 @@ def fit(
         how: the run's settings.
         folder: where `CHECKPOINT` and `RESUME` are written, every ``how.save_every`` steps and at the end; of several
             processes, which torchrun starts, the first one's counts and the first one writes.
+        ema: how the weights are averaged, `Decay` by default.
         resume: whether to go on from the folder's `RESUME`.
 
     Yields:
@@ -131,7 +139,7 @@ def fit(
             f"batch = {how.batch} is too small for {engine.num_processes} processes with accumulate = {how.accumulate} "
             "parts each: take a larger batch"
         )
-    state = _State(model, how)
+    state = _State(model, how, ema or Decay())
     if resume:
         state.restore(folder / RESUME)
         if how.steps <= state.step:
@@ -177,7 +185,7 @@ def _run(
             raise state.diverged(numbers, x, partial(objective, *given), folder, saved)
         torch.nn.utils.clip_grads_with_norm_(weights, how.clip, norm)
         optimizer.step()
-        state.average.update(step)
+        state.average.update(step, how.batch)
         average = finite(state.average.weights)
 
         state.step = step + 1
@@ -229,9 +237,9 @@ def _seed(seed: int, device: torch.device) -> None:
 class _State:
     """What a run consists of: raw weights, their average, the optimizer's moments, the steps done."""
 
-    def __init__(self, model: Denoiser, how: Training) -> None:
-        self.model = model
-        self.average = EMA(model, how.ema)
+    def __init__(self, model: Denoiser, how: Training, ema: Averaging) -> None:
+        self.model, self.ema = model, ema
+        self.average = EMA(model, ema)
         if how.compile:
             model.net.compile()
         # fused: one pass over the weights, where the default takes a dozen
@@ -241,16 +249,21 @@ class _State:
     def save(self, folder: Path) -> None:
         moments = self.optimizer.state_dict()["state"]
         tensors = {f"model.{k}": v for k, v in self.model.net.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.model.net.state_dict().items()}
+        averages = {f"{i}.{k}": v for i, m in enumerate(self.average.models) for k, v in m.net.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in averages.items()}
         tensors |= {f"adam.{i}.{k}": v for i, moment in moments.items() for k, v in moment.items()}
         write(folder / RESUME, tensors, {"step": self.step, "trained": describe_model(self.model)})
         save(folder / CHECKPOINT, self.average.model, {"step": self.step})
+        if isinstance(self.ema, Power):
+            file = folder / SNAPSHOTS / f"step_{self.step:09}.safetensors"
+            write(file, averages, {"exponents": self.ema.exponents()})
 
     def diverged(
         self, numbers: list[float], x: Tensor, objective: Callable[[], Tensor], folder: Path, saved: int
     ) -> Diverged:
         """What is told of a step whose numbers are not finite."""
-        raw, averaged = (dict(m.named_parameters()) for m in (self.model, self.average.model))
+        raw = dict(self.model.named_parameters())
+        averaged = {name: weight for each in self.average.models for name, weight in each.named_parameters()}
         moments = {
             f"{kind} of {name}": moment
             for name, weight in raw.items()
@@ -289,7 +302,8 @@ class _State:
                 if name.startswith("adam."):
                     _, index, key = name.split(".")
                     moments.setdefault(int(index), {})[key] = tensor
-            for prefix, net in (("model.", self.model.net), ("average.", self.average.model.net)):
+            averages = [(f"average.{i}.", each.net) for i, each in enumerate(self.average.models)]
+            for prefix, net in (("model.", self.model.net), *averages):
                 net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         except (ValueError, KeyError, RuntimeError) as error:

@@ -23,7 +23,7 @@ FLOORS = [
     {"solver", "metric", "ema"},
     {"compat"},
     {"loss", "posterior", "likelihood", "sampling", "checkpoint", "calibration"},
-    {"batches", "plot"},
+    {"batches", "plot", "posthoc"},
     {"training"},
     {"conf", "cli"},
 ]

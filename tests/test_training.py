@@ -6,7 +6,7 @@ import torch
 from scoresde.batches import Batches
 from scoresde.checkpoint import load
 from scoresde.data.base import Samples, Source
-from scoresde.ema import EMA
+from scoresde.ema.decay import Decay
 from scoresde.errors import Diverged, InputError
 from scoresde.registry import build
 from scoresde.score import Denoiser
@@ -51,9 +51,9 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(tmp_path):
 def test_training_learns_a_gaussian(tmp_path):
     """E[ε | x] for data N(0, 0.5² I) is known; a trained network comes near it."""
     data = Samples(0.5 * torch.randn(50_000, 2, generator=torch.Generator().manual_seed(1)), None)
-    how = Training(steps=400, batch=256, warmup=20, lr=3e-3, ema=0.98)
+    how = Training(steps=400, batch=256, warmup=20, lr=3e-3)
     m = model(dropout=0.0)
-    *_, last = fit(m, data, build("loss", "dsm"), how, tmp_path)
+    *_, last = fit(m, data, build("loss", "dsm"), how, tmp_path, ema=Decay(0.98))
     t = torch.tensor(0.3, dtype=torch.float64)
     alpha, var = m.sde.alpha(t), m.sde.var(t)
     x = torch.randn(500, 2) * (alpha**2 * 0.25 + var).sqrt()
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         fit(model(), DATA, dsm, replace(HOW, batch=1000), tmp_path)
     with pytest.raises(InputError, match="labels=true needs data with labels"):
         fit(model(classes=3), Samples(DATA.x, None), dsm, replace(HOW, labels=True), tmp_path)
-    for bad in ({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"ema": 1.0}, {"batch": 0}, {"warmup": -1}):
+    for bad in ({"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"batch": 0}, {"warmup": -1}):
         with pytest.raises(InputError, match=next(iter(bad))):
             replace(HOW, **bad)
 
@@ -252,21 +252,6 @@ def test_labels_reach_the_network(tmp_path):
     x, t = torch.zeros(3, 2), torch.tensor(0.5, dtype=torch.float64)
     out = load(tmp_path / CHECKPOINT)(x, t, {"label": torch.arange(3)}).x0
     assert not torch.equal(out[0], out[1])
-
-
-def test_the_average_follows_its_formula():
-    m = model()
-    average = EMA(m, 0.5)
-    expected = weights(m).double()
-    for k in range(5):
-        with torch.no_grad():
-            for p in m.parameters():
-                p.add_(1.0)
-        average.update(k)
-        d = min(0.5, (1 + k) / (10 + k))
-        expected = d * expected + (1 - d) * weights(m).double()
-    assert torch.allclose(weights(average.model).double(), expected, rtol=1e-6)
-    assert not average.model.training
 
 
 def test_an_optimizer_step_is_adam_s(tmp_path):

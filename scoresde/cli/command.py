@@ -20,7 +20,7 @@ from scoresde.cli.help import show_help
 from scoresde.errors import Assumed, Diverged, InputError, nearest
 from scoresde.files import whole
 
-__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "rank", "record", "version"]
+__all__ = ["command", "newest", "one_line", "pick_device", "pick_labels", "rank", "record", "schema", "version"]
 
 
 def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
@@ -106,6 +106,20 @@ def record(folder: Path, config: Mapping[str, Any]) -> None:
             draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
+def schema(name: str, groups: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Tell Hydra a command's keys and their types, arguments as for `command`, and return their names."""
+    from hydra.core.config_store import ConfigStore
+
+    fields: list[Any] = [
+        (f.name, registry.configurable(f.type), dataclasses.field(default=f.default))  # a new one: it takes the type
+        for place in settings
+        for f in dataclasses.fields(_resolve(place))
+    ]
+    fields += [(group, Any, None) for group in groups]
+    ConfigStore.instance().store(name=f"schema_{name}", node=dataclasses.make_dataclass(name, fields))
+    return [field[0] for field in fields]
+
+
 def version(checkpoint: Path) -> str:
     """SHA-256 of a file; of a folder, that of the names and digests of its files."""
     if checkpoint.is_dir():
@@ -118,19 +132,11 @@ def version(checkpoint: Path) -> str:
 
 def _run(name: str, groups: Sequence[str], settings: Sequence[str], job: str) -> None:
     import hydra
-    from hydra.core.config_store import ConfigStore
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    fields: list[Any] = [
-        (f.name, registry.configurable(f.type), dataclasses.field(default=f.default))  # a new one: it keeps its type
-        for place in settings
-        for f in dataclasses.fields(_resolve(place))
-    ]
-    fields += [(group, Any, None) for group in groups]
-    ConfigStore.instance().store(name=f"schema_{name}", node=dataclasses.make_dataclass(name, fields))
+    known = schema(name, groups, settings)
     registry.publish()
-    known = [field[0] for field in fields]
 
     def task(config: Any) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)

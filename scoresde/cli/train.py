@@ -39,7 +39,7 @@ def main() -> None:
         sys.argv[1:] = _resumed(sys.argv[1:])
     command(
         "train",
-        ["sde", "model", "param", "loss", "data"],
+        ["sde", "model", "param", "loss", "data", "ema"],
         ["scoresde.training:Training", "scoresde.cli.train:Run"],
         "scoresde.cli.train:run",
     )
@@ -63,14 +63,14 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if config["preview_every"] < 0:
         raise InputError(f"preview_every = {config['preview_every']}, but it must be a whole number >= 0")
     device = pick_device(config["device"])
-    sde, param, loss, data = (build(group, config[group]) for group in ("sde", "param", "loss", "data"))
+    sde, param, loss, data, ema = (build(group, config[group]) for group in ("sde", "param", "loss", "data", "ema"))
     torch.manual_seed(how.seed)
     net = build("model", config["model"], shape=data.shape, classes=data.classes if how.labels else 0)
     model = Denoiser(net, sde, param, data.range).to(device)
     samples = data.load()
     if config["resume"] and rank() == 0:
         _same_run(folder, config)
-    progress = fit(model, samples, loss, how, folder, resume=bool(config["resume"]))
+    progress = fit(model, samples, loss, how, folder, ema=ema, resume=bool(config["resume"]))
     if rank() > 0:
         for _ in progress:
             pass

@@ -331,6 +331,21 @@ def test_images_of_a_folder_train_and_are_evaluated(command, tmp_path):
     assert "32 of it" in out
 
 
+def test_an_average_of_another_length(command, tmp_path):
+    status, _, err = command("train", *SMALL, "ema=power", "steps=12", "save_every=2")
+    assert status == 0, err
+    status, out, err = command("ema", "checkpoint=run/model.safetensors", "length=0.07", "hydra.run.dir=again")
+    assert status == 0, err
+    assert "average        of length 0.07 at step 12" in out
+    assert "checkpoint     run/model.ema-0.07.safetensors" in out
+    status, _, err = command("sample", "checkpoint=run/model.ema-0.07.safetensors", "n=2", "steps=3")
+    assert status == 0, err
+    refused(command("ema", "checkpoint=run/model.safetensors", "length=1"), "length = 1.0", "[0.001, 0.28)")
+    refused(command("ema", "checkpoint=run/model.safetensors", "step=3"), "step = 3 has no snapshot: there are 2, 4")
+    refused(command("ema", "checkpoint=run/model.safetensors", "out=x.pt"), "out = x.pt", ".safetensors")
+    refused(command("ema", "checkpoint=none.safetensors"), "there is no checkpoint none.safetensors")
+
+
 def test_two_processes_are_one_run(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "train.py"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -532,7 +547,7 @@ def test_cfg_job_prints_the_whole_configuration(command):
     assert config["loss"]["weighting"]["name"] == "std2"
 
 
-@pytest.mark.parametrize("script", ["train", "sample", "evaluate", "calibrate", "convert"])
+@pytest.mark.parametrize("script", ["train", "sample", "evaluate", "calibrate", "convert", "ema"])
 def test_the_scripts_run(script):
     done = subprocess.run(
         [sys.executable, f"{script}.py", "--help"], check=True, capture_output=True, text=True, cwd=ROOT

@@ -26,7 +26,7 @@ _MOST = 2**28  # bytes of labels
 
 @dataclass(frozen=True)
 class Archive(Data):
-    """Images of archives, in the order of their names: x = 2 · value/255 − 1. Nothing is unpacked onto the disk.
+    """Images of archives, in the order of their names: x = low + (1 − low) · value/255. Nothing is unpacked.
 
     A label is the number in the ``.cls`` file of the image's name (WebDataset), or in ``dataset.json`` (EDM); else,
     where all images lie in folders, the number of the first of them.
@@ -35,6 +35,7 @@ class Archive(Data):
         path: a .zip or an uncompressed .tar, or several: ``shards/part-*.tar``.
         mode: RGB or L, for grey: 8 bits of what every image is.
         size: 0 takes images as large as they are, all of one size; else the middle square of each, resized.
+        low: what black becomes, in [-1, 0]; white is 1. Song et al.'s VE networks read [0, 1].
         on_error: ``stop`` at an image that cannot be used, or ``skip`` it with a note.
 
     Raises:
@@ -44,14 +45,14 @@ class Archive(Data):
     path: str = ""
     mode: Mode = "RGB"
     size: int = 0
+    low: float = -1.0
     on_error: Literal["stop", "skip"] = "stop"
 
-    range = (-1.0, 1.0)
-
     def __post_init__(self) -> None:
-        """Refuse a size that is none."""
+        """Refuse a size or a range that is none."""
         typed(self)
         check(self, "size", 0 <= self.size <= 2**15, "a whole number in [0, 2**15]")
+        check(self, "low", -1 <= self.low <= 0, "a number in [-1, 0]")
 
     def load(self) -> Pictures:
         """The images; the archives' lists and headers are read at the first call, pixels when they are asked for.
@@ -60,6 +61,11 @@ class Archive(Data):
             InputError: for an archive that is not there, cannot be read or holds no images.
         """
         return self._read[0]
+
+    @property
+    def range(self) -> tuple[float, float]:  # type: ignore[override]
+        """(low, 1)."""
+        return self.low, 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -80,7 +86,7 @@ class Archive(Data):
         label = _labels(images, members)
         called = [f"{each.archive}:{each.name}" for each in images]
         skip = self.on_error == "skip"
-        pictures = Pictures(called, lambda i: images[i].read(), label, self.mode, self.size, skip)
+        pictures = Pictures(called, lambda i: images[i].read(), label, self.mode, self.size, self.low, skip)
         return pictures, 0 if label is None else int(label.max()) + 1
 
     def _paths(self) -> list[Path]:

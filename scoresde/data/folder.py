@@ -16,7 +16,7 @@ __all__ = ["Folder"]
 
 @dataclass(frozen=True)
 class Folder(Data):
-    """Images of a folder and its folders, in the order of their names: x = 2 · value/255 − 1.
+    """Images of a folder and its folders, in the order of their names: x = low + (1 − low) · value/255.
 
     Where every image lies in a folder of the folder, these are its classes, in the order of their names. Files whose
     names do not end as those of images do, and hidden ones, are passed over.
@@ -25,6 +25,7 @@ class Folder(Data):
         path: the folder.
         mode: RGB or L, for grey: 8 bits of what every image is.
         size: 0 takes images as large as they are, all of one size; else the middle square of each, resized.
+        low: what black becomes, in [-1, 0]; white is 1. Song et al.'s VE networks read [0, 1].
         on_error: ``stop`` at an image that cannot be used, or ``skip`` it with a note.
 
     Raises:
@@ -34,14 +35,14 @@ class Folder(Data):
     path: str = ""
     mode: Mode = "RGB"
     size: int = 0
+    low: float = -1.0
     on_error: Literal["stop", "skip"] = "stop"
 
-    range = (-1.0, 1.0)
-
     def __post_init__(self) -> None:
-        """Refuse a size that is none."""
+        """Refuse a size or a range that is none."""
         typed(self)
         check(self, "size", 0 <= self.size <= 2**15, "a whole number in [0, 2**15]")
+        check(self, "low", -1 <= self.low <= 0, "a number in [-1, 0]")
 
     def load(self) -> Pictures:
         """The images; their headers are read at the first call, their pixels when they are asked for.
@@ -50,6 +51,11 @@ class Folder(Data):
             InputError: for a folder that is not there or holds no images, and for one that cannot be used.
         """
         return self._pictures
+
+    @property
+    def range(self) -> tuple[float, float]:  # type: ignore[override]
+        """(low, 1)."""
+        return self.low, 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -89,4 +95,6 @@ class Folder(Data):
         number = {name: i for i, name in enumerate(sorted(set(folders)))}
         label = torch.tensor([number[name] for name in folders]) if folders else None
         called = [str(path) for path in files]
-        return Pictures(called, lambda i: files[i].open("rb"), label, self.mode, self.size, self.on_error == "skip")
+        return Pictures(
+            called, lambda i: files[i].open("rb"), label, self.mode, self.size, self.low, self.on_error == "skip"
+        )

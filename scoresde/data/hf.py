@@ -18,7 +18,7 @@ __all__ = ["HF"]
 
 @dataclass(frozen=True)
 class HF(Data):
-    """Images of a data set: x = 2 · value/255 − 1. Needs ``pip install "scoresde[data]"``.
+    """Images of a data set: x = low + (1 − low) · value/255. Needs ``pip install "scoresde[data]"``.
 
     Args:
         path: a data set's name, such as ``cifar10``, which is downloaded once; or a local .parquet or .arrow file, or a
@@ -28,6 +28,7 @@ class HF(Data):
         label: the column of labels, whole numbers from 0; empty for none.
         mode: RGB or L, for grey: 8 bits of what every image is.
         size: 0 takes images as large as they are, all of one size; else the middle square of each, resized.
+        low: what black becomes, in [-1, 0]; white is 1. Song et al.'s VE networks read [0, 1].
         on_error: ``stop`` at an image that cannot be used, or ``skip`` it with a note.
 
     Raises:
@@ -40,14 +41,14 @@ class HF(Data):
     label: str = ""
     mode: Mode = "RGB"
     size: int = 0
+    low: float = -1.0
     on_error: Literal["stop", "skip"] = "stop"
 
-    range = (-1.0, 1.0)
-
     def __post_init__(self) -> None:
-        """Refuse a size that is none."""
+        """Refuse a size or a range that is none."""
         typed(self)
         check(self, "size", 0 <= self.size <= 2**15, "a whole number in [0, 2**15]")
+        check(self, "low", -1 <= self.low <= 0, "a number in [-1, 0]")
 
     def load(self) -> Pictures:
         """The images; headers are read at the first call, pixels when they are asked for.
@@ -56,6 +57,11 @@ class HF(Data):
             InputError: for a data set that is not there, or has no such column.
         """
         return self._pictures
+
+    @property
+    def range(self) -> tuple[float, float]:  # type: ignore[override]
+        """(low, 1)."""
+        return self.low, 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -118,4 +124,4 @@ class HF(Data):
             return io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).open("rb")
 
         called = [f"{self.path}[{i}]" for i in range(len(images))]
-        return Pictures(called, read, self._label, self.mode, self.size, self.on_error == "skip")
+        return Pictures(called, read, self._label, self.mode, self.size, self.low, self.on_error == "skip")

@@ -53,6 +53,15 @@ def test_grey_images_have_one_channel(tmp_path):
     np.testing.assert_allclose(x.numpy(), scaled(pixels(0, channels=1)), atol=1e-6)
 
 
+def test_black_may_be_zero(tmp_path):
+    fill(tmp_path, ["a.png"])
+    data = Folder(str(tmp_path), low=0.0)
+    assert data.range == (0.0, 1.0)
+    assert data.load().spacing == 1 / 255
+    x = data.load().take(torch.tensor([0])).x[0]
+    np.testing.assert_allclose(x.numpy(), (scaled(pixels(0)) + 1) / 2, atol=1e-6)
+
+
 def test_resizing_cuts_out_the_middle(tmp_path):
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 200
@@ -145,7 +154,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
         Folder(str(tmp_path), on_error="skip").load()
 
 
-@pytest.mark.parametrize("bad", [{"size": -1}, {"mode": "CMYK"}, {"on_error": "raise"}, {"path": 3}])
+@pytest.mark.parametrize("bad", [{"size": -1}, {"low": 0.5}, {"mode": "CMYK"}, {"on_error": "raise"}, {"path": 3}])
 def test_bad_input_is_refused(bad):
     (field,) = bad
     with pytest.raises(InputError, match=field):

@@ -27,7 +27,7 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class Pictures(Source):
-    """Images in files: x = 2 · value/255 − 1, shape (3, H, W) for RGB and (1, H, W) for grey.
+    """Images in files: x = low + (1 − low) · value/255, shape (3, H, W) for RGB and (1, H, W) for grey.
 
     All headers are read at once, so that what does not belong is refused before anything starts; pixels when they are
     asked for, by several threads. An image lies as its EXIF entry says.
@@ -39,14 +39,13 @@ class Pictures(Source):
         mode: what every image must be.
         size: 0 takes images as large as they are, all of one size; else the middle square is cut out and resized to
             size × size by Pillow's Lanczos filter.
+        low: what black becomes; white is 1.
         skip: whether images that cannot be used are left out, with a note, or refused. One whose pixels turn out to be
             broken is then replaced by the next.
 
     Raises:
         InputError: for no image, and without ``skip`` for the first that cannot be used.
     """
-
-    spacing = 2 / 255
 
     def __init__(
         self,
@@ -55,9 +54,11 @@ class Pictures(Source):
         label: Tensor | None,
         mode: Mode,
         size: int,
+        low: float,
         skip: bool,
     ) -> None:
         self._called, self._read, self._mode, self._size, self._skip = called, read, mode, size, skip
+        self._low, self.spacing = low, (1 - low) / 255
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "decode")
         self._good, self._broken = list(range(len(called))), set[int]()
         first, kept, wrong = None, [], []
@@ -98,7 +99,7 @@ class Pictures(Source):
         found = list(self._pool.map(self._decode, rows.tolist()))
         pixels = torch.from_numpy(np.stack([pixels for pixels, _ in found]))
         label = None if self._label is None else self._label[torch.tensor([row for _, row in found])]
-        return Samples(pixels.movedim(-1, 1).float().div_(127.5).sub_(1).contiguous(), label)
+        return Samples(pixels.movedim(-1, 1).float().mul_(self.spacing).add_(self._low).contiguous(), label)
 
     def _header(self, i: int) -> tuple[tuple[int, int] | None, str]:
         """Height and width after loading, and what is wrong."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scoresde.data.base import Data, Samples, Source
+from scoresde.data.base import Data, Samples, Source, labels
 from scoresde.errors import Assumed, InputError, check, printable, typed
 from scoresde.files import regular
 from scoresde.store import read_any
@@ -90,18 +90,20 @@ class Array(Data):
         if not regular(path):
             raise InputError(f"data.path = {called}: there is no such file")
         if path.suffix == ".safetensors":
-            return {name: tensor.numpy() for name, tensor in read_any(path)[0].items()}
+            return {name: _numpy(tensor) for name, tensor in read_any(path)[0].items()}
         try:
-            if path.suffix == ".npy":
-                return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
-            with np.load(path, allow_pickle=False) as file:
+            file = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                return {"x": file}
+            with file:
                 return {name: file[name] for name in file.files}
         except Exception as error:  # zip, header and sizes each fail in their own way
             raise InputError(f"{called} is no array of numbers ({printable(str(error))})") from None
 
     def _named(self, key: str) -> NDArray[Any]:
         if key not in self._file:
-            raise InputError(f"{printable(self.path)} holds no array {key!r}: it holds {', '.join(sorted(self._file))}")
+            there = ", ".join(sorted(self._file))
+            raise InputError(f"{printable(self.path)} holds no array {key!r}, but {there}: give data.key=…")
         return self._file[key]
 
     @cached_property
@@ -132,12 +134,10 @@ class Array(Data):
         if not self.label:
             return None
         found = self._named(self.label)
-        if found.dtype.kind not in "iu" or found.shape != self._x.shape[:1] or found.min() < 0:
-            wanted = f"whole numbers from 0, shape ({len(self._x)},)"
-            raise InputError(
-                f"{printable(self.path)}: labels of shape {found.shape}, {found.dtype}, but they must be {wanted}"
-            )
-        return torch.from_numpy(found.astype(np.int64))
+        if found.shape != self._x.shape[:1]:
+            called = f"{printable(self.path)}: data.label={self.label}"
+            raise InputError(f"{called} has shape {found.shape}, but labels have shape ({len(self._x)},)")
+        return labels(found.tolist(), f"{self.path}, {self.label}")
 
     @cached_property
     def _rows(self) -> "_Rows":
@@ -145,7 +145,8 @@ class Array(Data):
         low, high = self._bounds or (-math.inf, math.inf)
         for start in range(0, len(x), _ROWS):
             rows = np.asarray(x[start : start + _ROWS]).reshape(min(_ROWS, len(x) - start), -1)
-            fine = (np.isfinite(rows) & (rows >= low) & (rows <= high)).all(1)
+            with np.errstate(over="ignore"):
+                fine = (np.isfinite(rows.astype(np.float32)) & (rows >= low) & (rows <= high)).all(1)
             bad += (np.flatnonzero(~fine) + start).tolist()
         if bad:
             wrong = "not finite" if self._bounds is None else f"not finite or not in [{low:g}, {high:g}]"
@@ -158,6 +159,13 @@ class Array(Data):
             warnings.warn(f"{what}; they are skipped", Assumed, stacklevel=2)
         kept = torch.from_numpy(np.setdiff1d(np.arange(len(x)), bad))
         return _Rows(x, kept, self._label, self._bounds if self._whole else None, self.channels_last)
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    """Of the precisions that NumPy lacks, float32."""
+    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    found: NDArray[Any] = (tensor if known else tensor.float()).numpy()
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +189,11 @@ class _Rows(Source):
     def take(self, rows: Tensor) -> Samples:
         """Some of the rows; see `Source`."""
         at = self.kept[rows]
-        x = torch.from_numpy(self.x[at.numpy()].astype(np.float32))
-        if self.bounds is not None:
+        rows_found = self.x[at.numpy()]
+        if self.bounds is not None:  # in double precision: float32 holds no whole numbers beyond 2²⁴
             low, high = self.bounds
-            x = (x - low) * (2 / (high - low)) - 1
+            rows_found = (rows_found.astype(np.float64) - low) * (2 / (high - low)) - 1
+        x = torch.from_numpy(rows_found.astype(np.float32))
         if self.channels_last:
             x = x.movedim(-1, 1).contiguous()
         return Samples(x, None if self.label is None else self.label[at])

@@ -1,12 +1,17 @@
 """What a data set is: rows of one shape, their bounds, their labels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["Data", "Samples", "Source"]
+from scoresde.errors import InputError, printable
+
+__all__ = ["Data", "Samples", "Source", "labels"]
+
+_CLASSES = 2**20
 
 
 class Source(ABC):
@@ -69,3 +74,21 @@ class Data(ABC):
     @abstractmethod
     def load(self) -> Source:
         """All of it: `Samples` where it fits in memory, else a `Source` that reads rows when they are asked for."""
+
+
+def labels(values: Iterable[object], where: str) -> Tensor:
+    """Labels of a file, int64, shape (N,).
+
+    Args:
+        values: what the file says, one for each row.
+        where: what they are labels of, as a message says it.
+
+    Raises:
+        InputError: for what is no whole number in [0, 2²⁰).
+    """
+    found = list(values)
+    for row, value in enumerate(found):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _CLASSES:
+            said = f"{where}: the label of row {row} is {value!r}, but it must be a whole number in [0, 2**20)"
+            raise InputError(printable(said))
+    return torch.tensor(found, dtype=torch.int64)

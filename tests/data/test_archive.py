@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scoresde.data.archive import Archive
-from scoresde.errors import InputError
+from scoresde.errors import Assumed, InputError
 
 from .pictures import encoded, pixels, scaled
 
@@ -72,7 +72,7 @@ def test_a_data_set_of_edm(tmp_path):
     data = Archive(str(pack(tmp_path / "b.zip", members | {"dataset.json": json.dumps(partly).encode()})))
     assert data.classes == 0
     without = Archive(str(pack(tmp_path / "c.zip", members | {"dataset.json": b'{"labels": null}'})))
-    assert without.classes == 2  # by folders
+    assert without.classes == 0  # which EDM says of images in numbered folders
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,12 @@ def test_a_data_set_of_edm(tmp_path):
         ({"dataset.json": b"["}, "no list of labels"),
         ({"dataset.json": b'{"labels": [3]}'}, "no list of labels"),
         ({"dataset.json": b"[" * 100_000}, "no list of labels"),
+        ({"dataset.json": b'{"labels": 5}'}, "no list of labels"),
+        ({"dataset.json": b'{"labels": [[[1], 0]]}'}, "no list of labels"),
+        *(
+            ({"dataset.json": b'{"labels": [["a.png", %s]]}' % label}, "the label of row 0 is .*a whole number in")
+            for label in (b"-1", b"true", b"0.5", b"1000000000000", b"1180591620717411303424", b'"x"')
+        ),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, members, says):
@@ -90,11 +96,41 @@ def test_labels_that_are_none_are_refused(tmp_path, members, says):
         Archive(str(path)).load()
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_names_are_what_they_mean(tmp_path, kind):
+    """As ``tar -cf a.tar .`` and as macOS writes them."""
+    junk = {"./__MACOSX/a/._0.png": b"junk", "./a/.hidden.png": b"junk"}
+    data = Archive(str(pack(tmp_path / f"a.{kind}", images(["./a/0.png", "./b/0.png"]) | junk)))
+    assert data.classes == 2
+    assert data.load().take(torch.arange(2)).label.tolist() == [0, 1]
+
+
+def test_links_in_an_archive_are_refused(tmp_path):
+    path = pack(tmp_path / "a.tar", images(["a.png"]))
+    with tarfile.open(path, "a") as file:
+        entry = tarfile.TarInfo("b.png")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(entry)
+    with pytest.raises(InputError, match=r"a\.tar:b\.png is a link"):
+        Archive(str(path)).load()
+
+
+def test_names_are_told_without_control_characters(tmp_path):
+    path = pack(tmp_path / "a.zip", images(["a.png"]) | {"b\x1b[31m\n.png": b"junk"})
+    with pytest.warns(Assumed) as told:
+        Archive(str(path), on_error="skip").load()
+    assert "\x1b" not in str(told[0].message)
+    assert "\n" not in str(told[0].message)
+
+
 def test_what_is_no_archive_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"data\.path=…"):
         Archive().load()
     with pytest.raises(InputError, match="there is no such file"):
         Archive(str(tmp_path / "none.zip")).load()
+    for folder in (".", "/", str(tmp_path)):
+        with pytest.raises(InputError, match="there is no such file"):
+            Archive(folder).load()
     with pytest.raises(InputError, match="no images"):
         Archive(str(pack(tmp_path / "a.zip", {"a.txt": b""}))).load()
     with pytest.raises(InputError, match=r"unpack it to a plain \.tar"):

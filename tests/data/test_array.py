@@ -42,7 +42,7 @@ def test_labels_lie_beside(tmp_path, kind):
     assert data.classes == 4
     assert data.range == (-9, 9)
     assert data.load().take(torch.tensor([5, 2])).label.tolist() == [1, 2]
-    with pytest.raises(InputError, match=r"no array 'x': it holds digit, fields"):
+    with pytest.raises(InputError, match=r"no array 'x', but digit, fields: give data\.key="):
         Array(path).load()  # which of the two is meant is not said
     assert Array(path, key="fields").shape == (3, 16)
 
@@ -66,6 +66,33 @@ def test_other_whole_numbers_say_their_bounds(tmp_path):
     data = Array(path, low=0, high=16)
     assert data.load().spacing == 1 / 8
     np.testing.assert_allclose(data.load().take(torch.arange(2)).x.numpy(), x / 8 - 1)
+
+
+def test_large_whole_numbers_keep_their_values(tmp_path):
+    x = 10**9 + np.arange(256).reshape(4, 64)
+    data = Array(write(tmp_path / "a.npy", x=x), low=1e9, high=1e9 + 255)
+    found = data.load().take(torch.arange(4)).x
+    np.testing.assert_allclose(found.numpy(), np.arange(256).reshape(4, 64) / 127.5 - 1, atol=1e-6)
+
+
+def test_numbers_that_float32_does_not_hold_are_refused(tmp_path):
+    x = SEQUENCES.copy()
+    x[3, 0, 0] = 1e300
+    with pytest.raises(InputError, match=r"1 of 20 rows .* not finite, the first is row 3"):
+        Array(write(tmp_path / "a.npy", x=x)).load()
+
+
+def test_bfloat16_is_read(tmp_path):
+    from safetensors.torch import save_file as save_tensors
+
+    save_tensors({"x": torch.arange(6.0, dtype=torch.bfloat16).reshape(3, 2)}, tmp_path / "a.safetensors")
+    assert Array(str(tmp_path / "a.safetensors")).load().take(torch.tensor([2])).x.tolist() == [[4.0, 5.0]]
+
+
+@pytest.mark.parametrize("label", [np.arange(19), np.arange(20) / 2, np.full(20, 2**63, np.uint64)], ids=str)
+def test_labels_that_are_none_are_refused(tmp_path, label):
+    with pytest.raises(InputError, match="label"):
+        Array(write(tmp_path / "a.npz", x=SEQUENCES, label=label), label="label").load().take(torch.arange(1))
 
 
 def test_a_large_array_stays_on_the_disk(tmp_path):
@@ -116,6 +143,9 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     for name, says in (("a.csv", "must be a .npy"), ("a.npy", "there is no such file")):
         with pytest.raises(InputError, match=says):
             Array(str(tmp_path / name)).load()
+    np.savez(tmp_path / "zip.npz", x=SEQUENCES)
+    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
+    assert Array(str(tmp_path / "zip.npy")).shape == (3, 16)  # what it is counts, not what it is called
     for kind in ("npy", "npz", "safetensors"):
         (tmp_path / f"a.{kind}").write_bytes(b"junk" * 9)
         with pytest.raises(InputError, match=rf"a\.{kind}"):
@@ -125,7 +155,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputError, match="no array of numbers"):
         Array(str(tmp_path / "b.npy")).load()
     path = write(tmp_path / "c.npz", x=SEQUENCES, label=LABEL - 1)
-    with pytest.raises(InputError, match="labels of shape"):
+    with pytest.raises(InputError, match="the label of row 0 is -1"):
         Array(path, label="label").load().take(torch.arange(1))
 
 

@@ -40,8 +40,10 @@ def test_images_are_what_they_say(path):
 def test_bad_input_is_refused(path, tmp_path):
     with pytest.raises(InputError, match=r"has no column picture: it has .*'image', 'kind', 'name'"):
         HF(path, column="picture").load()
-    with pytest.raises(InputError, match="column name holds what is no label"):
+    with pytest.raises(InputError, match="column name: the label of row 0 is 'a'"):
         HF(path, label="name").load()
+    with pytest.raises(InputError, match="column kind holds no images"):
+        HF(path, column="kind").load()
     with pytest.raises(InputError, match=r"data\.path=…"):
         HF().load()
     (tmp_path / "b.parquet").write_bytes(b"junk")

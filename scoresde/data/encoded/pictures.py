@@ -75,14 +75,16 @@ class Pictures(Source):
             else:
                 kept.append(i)
         if first is None:
-            raise InputError(f"of {len(called)} images none can be used: {called[wrong[0][0]]} {wrong[0][1]}")
+            raise InputError(
+                printable(f"of {len(called)} images none can be used: {called[wrong[0][0]]} {wrong[0][1]}")
+            )
         self._good = kept
         self._label = None if label is None else label[kept]
         self.shape = (3 if mode == "RGB" else 1, *first[1])
         if wrong:
             warnings.warn(
                 f"{len(wrong)} of {len(called)} images are skipped, the first because "
-                f"{called[wrong[0][0]]} {wrong[0][1]}",
+                + printable(f"{called[wrong[0][0]]} {wrong[0][1]}"),
                 Assumed,
                 stacklevel=2,
             )
@@ -108,7 +110,9 @@ class Pictures(Source):
                 reason = _unfit(image, self._mode)
                 width, height = image.size
                 # of a PNG whose entry comes late Pillow would decode the whole to find it
-                if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(0x112) in _TURNED:
+                late = image.format == "PNG" and "exif" not in image.info
+                # of a TIFF the size is told upright already
+                if image.format != "TIFF" and not late and image.getexif().get(0x112) in _TURNED:
                     width, height = height, width
         except _Broken as error:
             return None, str(error)
@@ -128,7 +132,9 @@ class Pictures(Source):
                 if i not in self._broken:
                     self._broken.add(i)
                     warnings.warn(
-                        f"{len(self._broken)} of {len(self)} images skipped so far: {self._called[i]} {error}",
+                        printable(
+                            f"{len(self._broken)} of {len(self)} images skipped so far: {self._called[i]} {error}"
+                        ),
                         Assumed,
                         stacklevel=2,
                     )
@@ -175,6 +181,10 @@ def _unfit(image: Any, mode: Mode) -> str:
     """What is wrong with an image as its header tells it; empty for one that fits."""
     stored = [str(tile[3]) for tile in image.tile]  # Pillow cuts 16 bits of colour to 8 in silence
     has = "16-bit" if any("16" in args for args in stored) else _KINDS.get(image.mode, image.mode)
+    if any(tile[0].startswith("ppm") for tile in image.tile):  # plain ones of 255 are read raw
+        has = "of other than 256 levels"
+    if "transparency" in image.info:
+        has = "with transparency"
     wanted = _KINDS[mode]
     if has != wanted:
         other = next((m for m, kind in _KINDS.items() if kind == has and m in ("RGB", "L")), None)

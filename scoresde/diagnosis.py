@@ -1,6 +1,7 @@
 """Where numbers stopped being finite."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,17 +16,19 @@ def finite(tensors: list[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
-def first_bad(kept: Mapping[str, Mapping[str, Tensor | None]], net: nn.Module, again: Callable[[], Any]) -> str:
+def first_bad(
+    kept: Mapping[str, Mapping[str, Tensor | None]], net: nn.Module, again: Sequence[Callable[[], Tensor]]
+) -> str:
     """The first tensor that is not finite, by name.
 
     Args:
         kept: tensors by what they are and their names, in the order in which they are suspected: ``{"weight": …}``.
         net: the network.
-        again: computes the loss once more.
+        again: compute the loss once more, part by part.
 
     Returns:
         Such as ``the weight net.first.bias``, ``what the network is given``, ``the output of net.blocks.2``, ``the
-        loss``.
+        loss``, or that it is another process's.
     """
     for what, tensors in kept.items():
         bad = [
@@ -35,8 +38,11 @@ def first_bad(kept: Mapping[str, Mapping[str, Tensor | None]], net: nn.Module, a
             others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             return f"the {what} {bad[0]}".rstrip() + others
     with _watched(net) as seen:
-        again()
-    return seen[0] if seen else "the loss"
+        values = [float(part().detach()) for part in again]
+    if seen:
+        return seen[0]
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return "the loss of another process" if several and all(map(math.isfinite, values)) else "the loss"
 
 
 @contextmanager

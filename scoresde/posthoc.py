@@ -1,12 +1,14 @@
 """An average of weights of any length, made after training of the snapshots that were kept."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from scoresde.checkpoint import load
 from scoresde.ema.power import Power
@@ -52,7 +54,7 @@ def reconstruct(checkpoint: Path, length: float, step: int | None = None) -> tup
     Args:
         checkpoint: the run's.
         length: in [0.001, 0.28), as of `Power`.
-        step: where the average ends, one of the snapshots'; the last by default.
+        step: where the average ends, one of the snapshots'; the checkpoint's by default.
 
     Returns:
         The model, the step, and how far the density of what it is made of lies from the one wanted: the root of the
@@ -63,27 +65,41 @@ def reconstruct(checkpoint: Path, length: float, step: int | None = None) -> tup
     """
     exponent = Power(length=length, other=0.2 if length != 0.2 else 0.1).exponents()[0]
     model = load(checkpoint)
-    files = {
-        int(path.stem.partition("_")[2]): path for path in checkpoint.parent.glob(f"{SNAPSHOTS}/step_*.safetensors")
-    }
+    folder = checkpoint.parent / SNAPSHOTS
+    named = [(path, re.fullmatch(r"step_(\d+)", path.stem)) for path in folder.glob("*.safetensors")]
+    files = {int(name[1]): path for path, name in named if name}
     if not files:
         raise InputError(f"{checkpoint.parent} holds no {SNAPSHOTS}: train with ema=power, which keeps them")
-    end = max(files) if step is None else step
+    about = read(checkpoint)[1].get("about", {})
+    end = about.get("step", max(files)) if step is None else step
     if end not in files:
         raise InputError(f"step = {end} has no snapshot: there are {', '.join(map(str, sorted(files)))}")
-    taken = sorted(number for number in files if number <= end)
-    exponents = [read(files[number])[1]["exponents"] for number in taken]
-    kept = [(float(number), gamma) for number, gammas in zip(taken, exponents, strict=True) for gamma in gammas]
+    weights = dict(model.net.named_parameters())
+    taken = {number: _exponents(files[number], weights) for number in sorted(files) if number <= end}
+    kept = [(float(number), gamma) for number, gammas in taken.items() for gamma in gammas]
     share, off = shares(kept, (float(end), exponent))
-    left = iter(share)
+    left = iter(share.tolist())
     with torch.no_grad():
-        sums = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in model.net.named_parameters()}
-        for number, gammas in zip(taken, exponents, strict=True):
+        sums = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in weights.items()}
+        for number, gammas in taken.items():
             tensors, _ = read(files[number])
             for i in range(len(gammas)):
-                part = float(next(left))
+                part = next(left)
                 for name, total in sums.items():
                     total.add_(tensors[f"{i}.{name}"], alpha=part)
-        for name, weight in model.net.named_parameters():
+        for name, weight in weights.items():
             weight.copy_(sums[name])
     return model, end, off
+
+
+def _exponents(file: Path, weights: Mapping[str, Tensor]) -> list[float]:
+    """γ of each average in a snapshot, which must be of the network."""
+    tensors, card = read(file)
+    gammas = card.get("exponents")
+    if not isinstance(gammas, list) or not all(isinstance(each, float) and each > 0 for each in gammas):
+        raise InputError(f"{file} is no snapshot that ema=power kept: move it away")
+    for name, weight in weights.items():
+        for i in range(len(gammas)):
+            if getattr(tensors.get(f"{i}.{name}"), "shape", None) != weight.shape:
+                raise InputError(f"{file} is a snapshot of another network than the checkpoint: move it away")
+    return gammas

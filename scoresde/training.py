@@ -1,7 +1,7 @@
 """One visible training loop."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ class Training:
     Args:
         steps: optimizer steps in all.
         batch: samples a step, of all processes together.
-        accumulate: parts in which each process computes its share of a batch, one after the other, to save memory.
+        accumulate: parts in which each process computes its share of a batch, one after the other, to save memory; all
+            but dropout's draws, and a coupling of noise, which is within a part, stays as it is.
         precision: of the network's products: float32, or bf16 by autocast; weights and losses stay as they are.
         compile: whether torch.compile makes the network's code; it takes a minute or more.
         lr: Adam's learning rate, > 0.
@@ -155,7 +156,11 @@ def _run(
     model, optimizer, saved = state.model, state.optimizer, state.step
     weights = list(model.parameters())
     device, average = weights[0].device, finite(state.average.weights)
-    objective = engine.prepare_model(_Objective(model, loss, how), device_placement=False)
+    alone = _Objective(model, loss, how)
+    objective = engine.prepare_model(alone, device_placement=False)
+    if state.step == 0 and engine.is_main_process:
+        for file in (folder / SNAPSHOTS).glob("step_*.safetensors"):  # another run's, whose checkpoint goes too
+            file.unlink()
     mine = _share(range(how.batch), engine.process_index, engine.num_processes)
     model.train()
     for step, batch in batches.read(range(state.step, how.steps), mine, device):
@@ -166,12 +171,14 @@ def _run(
 
         optimizer.zero_grad(set_to_none=True)
         value = torch.zeros((), device=device)
+        parts: list[_Given] = []
         for number in range(how.accumulate):
             part = _share(mine, number, how.accumulate)
             here = slice(part.start - mine.start, part.stop - mine.start)
             x, label = batch.x[here], None if batch.label is None else batch.label[here]
             cond = {"label": label} if how.labels and label is not None else None
             given = x, everything.rows(part), cond, (how.seed * 1_000_003 + step + (part.start << 40)) % 2**63
+            parts.append(given)
             last = number == how.accumulate - 1
             with nullcontext() if last else engine.no_sync(objective):
                 # processes average their gradients: each has its share of the batch's mean, times their number
@@ -182,7 +189,7 @@ def _run(
         # one wait for the device: the average of the step before is looked at with this one's loss
         numbers = torch.stack([engine.reduce(value, "mean"), norm.to(value), average.to(value)]).tolist()
         if not math.isfinite(sum(numbers)):
-            raise state.diverged(numbers, x, partial(objective, *given), folder, saved)
+            raise state.diverged(numbers, parts, alone, folder, saved)
         torch.nn.utils.clip_grads_with_norm_(weights, how.clip, norm)
         optimizer.step()
         state.average.update(step, how.batch)
@@ -191,12 +198,16 @@ def _run(
         state.step = step + 1
         if state.step % how.save_every == 0 or state.step == how.steps:
             if not average.isfinite():
-                raise state.diverged(numbers, x, partial(objective, *given), folder, saved)
+                raise state.diverged(numbers, parts, alone, folder, saved)
             if engine.is_main_process:
                 state.save(folder)
             engine.wait_for_everyone()
             saved = state.step
         yield Progress(state.step, numbers[0], numbers[1], lr, state.average.model)
+
+
+_Given = tuple[Tensor, Noise, Cond | None, int]
+"""Data, noise, conditions and dropout's seed of a part of a batch."""
 
 
 class _Objective(nn.Module):
@@ -216,9 +227,11 @@ class _Objective(nn.Module):
 def _engine(device: torch.device, folder: Path) -> "tuple[Accelerator, Path]":
     """Accelerate, which joins the processes that torchrun started, and the folder of the first of them."""
     from accelerate import Accelerator
-    from accelerate.utils import broadcast_object_list
+    from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
-    engine = Accelerator(cpu=device.type == "cpu", device_placement=False)
+    # a network may have weights that a loss does not use, such as EDM2's head of the uncertainty
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    engine = Accelerator(cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[unused])
     return engine, Path(broadcast_object_list([str(folder)])[0])
 
 
@@ -259,7 +272,7 @@ class _State:
             write(file, averages, {"exponents": self.ema.exponents()})
 
     def diverged(
-        self, numbers: list[float], x: Tensor, objective: Callable[[], Tensor], folder: Path, saved: int
+        self, numbers: list[float], parts: list[_Given], objective: _Objective, folder: Path, saved: int
     ) -> Diverged:
         """What is told of a step whose numbers are not finite."""
         raw = dict(self.model.named_parameters())
@@ -270,7 +283,7 @@ class _State:
             for kind, moment in self.optimizer.state.get(weight, {}).items()
         }
         kept: dict[str, dict[str, Tensor | None]] = {
-            "data": {"": x},
+            "data": {"": torch.cat([x for x, *_ in parts])},
             "optimizer's": moments,  # what is wrong there is in the weights by now
             "weight": {**raw},
             "averaged weight": {**averaged},
@@ -278,7 +291,7 @@ class _State:
         loss, gradient, _ = numbers
         if math.isfinite(loss):
             kept["gradient of"] = {name: weight.grad for name, weight in raw.items()}
-        culprit = first_bad(kept, self.model.net, objective)
+        culprit = first_bad(kept, self.model.net, [partial(objective, *given) for given in parts])
         last = f"the last good checkpoint is {folder / CHECKPOINT} of step {saved}" if saved else "none is saved yet"
         return Diverged(
             f"training stopped at step {self.step + 1}, {culprit} is not finite "

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from scoresde.errors import InputError
 from scoresde.posthoc import reconstruct, shares
 from scoresde.registry import build
 from scoresde.score import Denoiser
+from scoresde.store import write
 from scoresde.training import CHECKPOINT, Training, fit
 
 HOW = Training(steps=240, batch=16, warmup=1, lr=3e-3, save_every=20)
@@ -93,3 +96,33 @@ def test_what_cannot_be_averaged_is_said(run, tmp_path):
     plain = train(tmp_path, build("ema", "decay"), Training(**{**vars(HOW), "steps": 20}))
     with pytest.raises(InputError, match="train with ema=power"):
         reconstruct(plain, 0.1)
+
+
+def test_another_run_in_the_folder_leaves_nothing_behind(run, tmp_path):
+    short = Training(**{**vars(HOW), "steps": 60})
+    train(tmp_path, Power(), short)
+    train(tmp_path, Power(), Training(**{**vars(HOW), "steps": 40}))
+    assert sorted(path.stem for path in tmp_path.glob("snapshots/*")) == ["step_000000020", "step_000000040"]
+    _, step, _ = reconstruct(tmp_path / CHECKPOINT, 0.1)
+    assert step == 40
+
+
+def test_what_is_no_snapshot_is_said(run, tmp_path):
+    shutil.copytree(run.parent, tmp_path / "run")
+    checkpoint, folder = tmp_path / "run" / CHECKPOINT, tmp_path / "run" / "snapshots"
+    shutil.copy(checkpoint, folder / "step_best.safetensors")  # passed over
+    reconstruct(checkpoint, 0.1)
+    shutil.copy(checkpoint, folder / "step_5.safetensors")
+    with pytest.raises(InputError, match=r"step_5\.safetensors is no snapshot that ema=power kept"):
+        reconstruct(checkpoint, 0.1)
+    torch.manual_seed(0)
+    (folder / "step_5.safetensors").unlink()
+    other = Denoiser(
+        build("model", {"name": "mlp", "width": 8, "depth": 1}, shape=(2,), classes=0),
+        build("sde", "vp"),
+        build("param", "eps"),
+    )
+    tensors = {f"{i}.{k}": v.clone() for i in (0, 1) for k, v in other.net.state_dict().items()}
+    write(folder / "step_000000020.safetensors", tensors, {"exponents": [6.9, 17.0]})
+    with pytest.raises(InputError, match="is a snapshot of another network"):
+        reconstruct(checkpoint, 0.1)

@@ -103,8 +103,8 @@ def spoil(x):
         ("average", r"the averaged weight net\.head\.bias is not finite"),
     ],
 )
-@pytest.mark.parametrize("at", [5, 6], ids=["between saves", "at a save"])
-def test_what_is_not_finite_is_named_within_a_step_and_never_saved(tmp_path, monkeypatch, what, says, at):
+@pytest.mark.parametrize(("at", "parts"), [(5, 1), (6, 1), (5, 4)], ids=["between saves", "at a save", "in parts"])
+def test_what_is_not_finite_is_named_within_a_step_and_never_saved(tmp_path, monkeypatch, what, says, at, parts):
     """Put in before step ``at``, saves at 3, 6, 9: it is told then, or, if that step brings it about, a step later."""
     data, m, dsm = Samples(DATA.x.clone()), model(dropout=0.0), build("loss", "dsm")
     on = False
@@ -117,7 +117,7 @@ def test_what_is_not_finite_is_named_within_a_step_and_never_saved(tmp_path, mon
     m.net.blocks[0].register_forward_hook(lambda _, __, out: out * float("nan") if on and what == "output" else None)
     last = m.net.head
     last.weight.register_hook(lambda g: g * float("inf") if on and what == "gradient" else None)
-    run = fit(m, data, loss, replace(HOW, save_every=3), tmp_path)
+    run = fit(m, data, loss, replace(HOW, save_every=3, accumulate=parts), tmp_path)
     for _ in range(at - 1):
         average = next(run).average
     on = True

@@ -42,9 +42,9 @@ def command(name: str, groups: Sequence[str], settings: Sequence[str], job: str)
     # flags first: the argument parser takes overrides only in one piece
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: not a.startswith("-") and ("=" in a or a.startswith("~")))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
-    if rank() > 0:  # one run, one folder: the first process's
-        sys.argv[1:] = [*(a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")), "hydra.run.dir=."]
     with one_line(name):
+        if name != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(f"{name}.py is one process: start it without torchrun")
         _run(name, groups, settings, job)
 
 
@@ -74,7 +74,9 @@ def pick_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -159,7 +161,7 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
             warnings.showwarning = _note
             yield
     except (Exception, KeyboardInterrupt) as error:
-        if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+        if folder is not None and rank() == 0 and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         line = None if os.environ.get("SCORESDE_DEBUG") else _say(error, name)
         if line is None:
@@ -200,6 +202,10 @@ def _say(error: BaseException, name: str) -> str | None:
         return "stopped"
     if _is_hydra(error):
         return _say_hydra(error, name)
+    if "Config group override must be" in str(error):  # a number where a component's name belongs
+        for key, _, value in (argument.partition("=") for argument in sys.argv[1:]):
+            if key in registry.groups() and value not in registry.names(key):
+                return f"{key}={value} does not exist: {nearest(value, registry.names(key))}"
     return " ".join(str(error).split()) if isinstance(error, InputError | Diverged | OSError) else None
 
 

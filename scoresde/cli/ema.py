@@ -18,8 +18,8 @@ class Run:
         name: the settings are kept under outputs/<name>/<time>/.
         checkpoint: of a run that was trained with ema=power; by default the newest model.safetensors under outputs/.
         length: of the average, relative to the training's, in [0.001, 0.28).
-        step: where it ends, a step that was saved; by default the last.
-        out: the .safetensors file to write; by default beside the checkpoint, named after the length.
+        step: where it ends, a step that was saved; by default the checkpoint's.
+        out: the .safetensors file to write; by default beside the checkpoint, named after length and step.
     """
 
     name: str = "ema"
@@ -42,8 +42,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
 
     given, length = config["checkpoint"], config["length"]
     path = Path(given) if given else newest(CHECKPOINT, "train one with python train.py ema=power")
-    out = Path(config["out"] or path.with_name(f"{path.stem}.ema-{length:g}.safetensors"))
-    if out.suffix != ".safetensors" or out == path:
+    end = "" if config["step"] is None else f"-{config['step']}"
+    out = Path(config["out"] or path.with_name(f"{path.stem}.ema-{length:g}{end}.safetensors"))
+    if out.suffix != ".safetensors" or out.resolve() == path.resolve():
         raise InputError(f"out = {out}, but it must be another .safetensors file than the checkpoint")
     model, step, off = reconstruct(path, length, config["step"])
     save(out, model, {"step": step, "ema": {"length": length}})

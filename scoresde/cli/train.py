@@ -37,6 +37,8 @@ def main() -> None:
     """The command ``python train.py`` or ``scoresde-train``."""
     with one_line("train"):
         sys.argv[1:] = _resumed(sys.argv[1:])
+        if rank() > 0:  # one run, one folder: the first process's
+            sys.argv[1:] = [*(a for a in sys.argv[1:] if not a.startswith("hydra.run.dir=")), "hydra.run.dir=."]
     command(
         "train",
         ["sde", "model", "param", "loss", "data", "ema"],

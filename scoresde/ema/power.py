@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 from scoresde.ema.base import Averaging
 from scoresde.errors import check, typed
@@ -17,7 +18,7 @@ class Power(Averaging):
     ema.py checkpoint=… length=…`` makes of them the average of any other length.
 
     Args:
-        length: of the first, the one that is sampled from, in (0, 0.28).
+        length: of the first, the one that is sampled from, in [0.001, 0.28).
         other: of the second, likewise, and another.
 
     Raises:
@@ -46,6 +47,7 @@ class Power(Averaging):
         return _exponent(self.length), _exponent(self.other)
 
 
+@cache
 def _exponent(length: float) -> float:
     from scipy.optimize import brentq
 

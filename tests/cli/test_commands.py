@@ -342,8 +342,15 @@ def test_an_average_of_another_length(command, tmp_path):
     assert status == 0, err
     refused(command("ema", "checkpoint=run/model.safetensors", "length=1"), "length = 1.0", "[0.001, 0.28)")
     refused(command("ema", "checkpoint=run/model.safetensors", "step=3"), "step = 3 has no snapshot: there are 2, 4")
+    here = f"out={tmp_path / 'run' / 'model.safetensors'}"
+    refused(command("ema", "checkpoint=run/model.safetensors", here), "it must be another .safetensors file")
     refused(command("ema", "checkpoint=run/model.safetensors", "out=x.pt"), "out = x.pt", ".safetensors")
     refused(command("ema", "checkpoint=none.safetensors"), "there is no checkpoint none.safetensors")
+
+
+def test_only_training_takes_several_processes(command, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(command("sample"), "sample.py is one process: start it without torchrun")
 
 
 def test_two_processes_are_one_run(tmp_path):
@@ -380,6 +387,7 @@ def test_two_processes_are_one_run(tmp_path):
         (["sde=double_well"], ["GaussianSDE", "DoubleWell", "sde=vp"]),
         (["steps=0"], ["Training.steps = 0", ">= 1"]),
         (["lr=nan"], ["lr = nan"]),
+        (["ema=0.999"], ["ema=0.999 does not exist", "decay"]),
         (["precision=fp16"], ["Training.precision = 'fp16'", "bf16"]),
         (["batch=8", "accumulate=9"], ["batch = 8 is too small", "accumulate = 9"]),
         (["data=points", "dequantize=true"], ["dequantize=true needs data of equally spaced levels"]),

@@ -104,7 +104,7 @@ def main() -> None:
                 print(f"{kind:<14}{1e3 * seconds:7.1f} ms a step of 64, {seconds / least['plain']:.2f} of plain's")
         if ranks == 1:
             for kind, source in (("in memory", data), ("PNG files", files(Path(name)))):
-                print(f"waiting for data {kind}: {waiting(source, name, chosen.device, 30):.2%} of the time")
+                print(f"waiting for data {kind}: {waiting(source, name, chosen.device, 60):.2%} of the time")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ class Batches:
         return self.rows(step)[part.start : part.stop]
 
     def _varied(self, batch: Samples, step: int, part: range) -> Samples:
+        if not (self.flip or self.dequantize):
+            return batch
         x = batch.x
         first = _STREAMS + step * self.size + part.start
         noise = Noise(self.seed, tuple(x.shape), device=x.device, dtype=x.dtype, first=first)

@@ -157,6 +157,8 @@ def _run(
     weights = list(model.parameters())
     device, average = weights[0].device, finite(state.average.weights)
     alone = _Objective(model, loss, how)
+    if engine.num_processes > 1:
+        engine.ddp_handler.find_unused_parameters = _leaves_unused(alone, batches.data)
     objective = engine.prepare_model(alone, device_placement=False)
     if state.step == 0 and engine.is_main_process:
         for file in (folder / SNAPSHOTS).glob("step_*.safetensors"):  # another run's, whose checkpoint goes too
@@ -229,10 +231,21 @@ def _engine(device: torch.device, folder: Path) -> "tuple[Accelerator, Path]":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
-    # a network may have weights that a loss does not use, such as EDM2's head of the uncertainty
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    engine = Accelerator(cpu=device.type == "cpu", device_placement=False, kwargs_handlers=[unused])
+    handlers = [DistributedDataParallelKwargs()]
+    engine = Accelerator(cpu=device.type == "cpu", device_placement=False, kwargs_handlers=handlers)
     return engine, Path(broadcast_object_list([str(folder)])[0])
+
+
+def _leaves_unused(objective: _Objective, data: Source) -> bool:
+    """Whether the loss uses not all weights, as of EDM2's head of the uncertainty: processes must know at the start."""
+    weights = list(objective.parameters())
+    first = data.take(torch.arange(1)).to(weights[0].device)
+    cond = {"label": first.label} if objective.how.labels and first.label is not None else None
+    objective(first.x, Noise(0, tuple(first.x.shape), device=first.x.device), cond, 0).backward()
+    found = any(weight.grad is None for weight in weights)
+    for weight in weights:
+        weight.grad = None
+    return found
 
 
 def _share(whole: range, number: int, count: int) -> range:

@@ -23,7 +23,7 @@ class FlowMatching(Loss):
     ``sde=rectified`` it is the plain ε − x_0 of rectified flows.
 
     Args:
-        coupling: whether a batch's noise (a part's, where batches are computed in parts) is dealt to its samples so that
+        coupling: whether a batch's noise (a part's, where batches come in parts) is dealt to its samples so that
             the sum of the squared distances ‖x_0 − ε‖² is least. The ODE's paths become straighter and its ends still
             have the law of the data; but what was learned is then no score, so that a reverse SDE, or another process,
             is not to be had from it.

@@ -23,6 +23,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 Mode = Literal["RGB", "L"]
 """Eight bits for each of three colours, or eight bits of grey."""
 
+_BLOCK = 4096
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -59,10 +60,11 @@ class Pictures(Source):
     ) -> None:
         self._called, self._read, self._mode, self._size, self._skip = called, read, mode, size, skip
         self._low, self.spacing = low, (1 - low) / 255
-        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "decode")
+        self._threads = min(8, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._threads, "decode")
         self._good, self._broken = list(range(len(called))), set[int]()
         first, kept, wrong = None, [], []
-        for i, (found, reason) in enumerate(self._pool.map(self._header, range(len(called)), chunksize=1)):
+        for i, (found, reason) in enumerate(self._headers(len(called))):
             if found is not None and first is None:
                 first = i, found
             if found is not None and first is not None and found != first[1]:
@@ -98,10 +100,18 @@ class Pictures(Source):
         Raises:
             InputError: for an image whose pixels cannot be decoded.
         """
-        found = list(self._pool.map(self._decode, rows.tolist()))
+        # a share for each thread: a task for each image would take longer to hand out than the image to decode
+        shares = [rows[i :: self._threads].tolist() for i in range(self._threads)]
+        decoded = list(self._pool.map(lambda share: [self._decode(row) for row in share], shares))
+        found = [decoded[i % self._threads][i // self._threads] for i in range(len(rows))]
         pixels = torch.from_numpy(np.stack([pixels for pixels, _ in found]))
         label = None if self._label is None else self._label[torch.tensor([row for _, row in found])]
         return Samples(pixels.movedim(-1, 1).float().mul_(self.spacing).add_(self._low).contiguous(), label)
+
+    def _headers(self, count: int) -> Iterator[tuple[tuple[int, int] | None, str]]:
+        """All headers, in blocks: futures of millions of images would fill the memory."""
+        for start in range(0, count, _BLOCK):
+            yield from self._pool.map(self._header, range(start, min(start + _BLOCK, count)))
 
     def _header(self, i: int) -> tuple[tuple[int, int] | None, str]:
         """Height and width after loading, and what is wrong."""

@@ -278,18 +278,22 @@ class _State:
         averages = {f"{i}.{k}": v for i, m in enumerate(self.average.models) for k, v in m.net.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in averages.items()}
         tensors |= {f"adam.{i}.{k}": v for i, moment in moments.items() for k, v in moment.items()}
-        write(folder / RESUME, tensors, {"step": self.step, "trained": describe_model(self.model)})
-        save(folder / CHECKPOINT, self.average.model, {"step": self.step})
-        if isinstance(self.ema, Power):
+        if isinstance(self.ema, Power):  # first: a run that goes on from this step has it
             file = folder / SNAPSHOTS / f"step_{self.step:09}.safetensors"
             write(file, averages, {"exponents": self.ema.exponents()})
+        write(folder / RESUME, tensors, {"step": self.step, "trained": describe_model(self.model)})
+        save(folder / CHECKPOINT, self.average.model, {"step": self.step})
 
     def diverged(
         self, numbers: list[float], parts: list[_Given], objective: _Objective, folder: Path, saved: int
     ) -> Diverged:
         """What is told of a step whose numbers are not finite."""
         raw = dict(self.model.named_parameters())
-        averaged = {name: weight for each in self.average.models for name, weight in each.named_parameters()}
+        averaged = {
+            f"{name} ({i})" if i else name: weight
+            for i, each in enumerate(self.average.models)
+            for name, weight in each.named_parameters()
+        }
         moments = {
             f"{kind} of {name}": moment
             for name, weight in raw.items()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scoresde.loss.base import Loss
+from scoresde.loss.base import Loss, denoising
 from scoresde.loss.time.base import TimeSampler
 from scoresde.loss.weighting.base import Weighting
 from scoresde.noise import Noise
@@ -30,10 +30,4 @@ class DSM(Loss):
 
     def __call__(self, model: Denoiser, x0: Tensor, noise: Noise, cond: Cond | None = None) -> Tensor:
         """The loss of each sample, shape (B,); see `Loss`."""
-        sde = model.sde
-        t, importance = self.time(sde, noise.stratified())
-        x = sde.perturb(x0, t, noise.normal())
-        error = (model(x, t, cond).x0 - x0).square().flatten(1).mean(1)
-        # the scores differ by α/s² times what the x_0 differ by
-        factor = importance * self.weighting(sde, t) * (sde.alpha(t) / sde.var(t)) ** 2
-        return factor.to(error.dtype) * error
+        return denoising(model, x0, noise, cond, self.time, self.weighting)[1]

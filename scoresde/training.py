@@ -1,6 +1,7 @@
 """One visible training loop."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from copy import copy
@@ -228,8 +229,10 @@ class _Objective(nn.Module):
 
 def _engine(device: torch.device, folder: Path) -> "tuple[Accelerator, Path]":
     """Accelerate, which joins the processes that torchrun started, and the folder of the first of them."""
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook, of a bar that nobody asked for
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
     handlers = [DistributedDataParallelKwargs()]
     engine = Accelerator(cpu=device.type == "cpu", device_placement=False, kwargs_handlers=handlers)

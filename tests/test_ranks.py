@@ -13,6 +13,8 @@ from scoresde.store import read
 from scoresde.training import CHECKPOINT
 
 ROOT = Path(__file__).parent.parent
+# on a machine without a network, too
+ALONE = {"OMP_NUM_THREADS": "1"} | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 SCRIPT = """
 import json, os, sys
 import torch
@@ -46,9 +48,7 @@ def train(folder, ranks, how=HOW, precision="single", *resume):
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
     command = [sys.executable, *launch, folder / "script.py", json.dumps(how), folder, precision, *resume]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment | {"OMP_NUM_THREADS": "1"}
-    )
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment | ALONE)
     assert done.returncode == 0, done.stderr
     return [torch.tensor(json.loads((folder / f"{rank}.json").read_text())).double() for rank in range(ranks)]
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.test_ranks import ALONE
+
 ROOT = Path(__file__).parents[2]
 TINY = ["model=mlp", "model.width=16", "model.depth=1", "steps=6", "batch=32", "warmup=2", "save_every=4"]
 SMALL = [*TINY, "preview_every=4", "device=cpu", "hydra.run.dir=run"]
@@ -355,7 +357,7 @@ def test_only_training_takes_several_processes(command, monkeypatch):
 
 def test_two_processes_are_one_run(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "train.py"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | ALONE | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([*launch, *TINY, "device=cpu"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("training sde=vp") == done.stdout.count("checkpoint ") == 1

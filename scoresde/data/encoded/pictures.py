@@ -62,7 +62,7 @@ class Pictures(Source):
         self._low, self.spacing = low, (1 - low) / 255
         self._threads = min(8, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._threads, "decode")
-        self._good, self._broken = list(range(len(called))), set[int]()
+        self._broken = set[int]()
         first, kept, wrong = None, [], []
         for i, (found, reason) in enumerate(self._headers(len(called))):
             if found is not None and first is None:
@@ -148,7 +148,8 @@ class Pictures(Source):
                         Assumed,
                         stacklevel=2,
                     )
-        raise InputError(f"none of {len(self)} images can be decoded, such as {self._called[self._good[row]]}")
+        called = self._called[self._good[row]]
+        raise InputError(printable(f"none of {len(self)} images can be decoded, such as {called}"))
 
     def _pixels(self, image: Any) -> NDArray[np.uint8]:
         from PIL import Image, ImageOps
